@@ -1,0 +1,1 @@
+"""The anomaly detector, the regime model and their compiled kernels."""

@@ -1,0 +1,1 @@
+"""Walk-forward refits, backtests, evaluation, pictures and notebook runs."""

@@ -1,0 +1,149 @@
+"""Typed settings from the environment or ``.env``; relative paths resolve from the home folder.
+
+Invariant: the working directory never matters, and a value that cannot work is refused here, in
+one line, before anything is opened or dialled.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from microstream_lab.errors import SettingsError
+from microstream_lab.schema import INTERVALS, MARKETS
+
+__all__ = ["REGIME_COLORS", "REGIME_NAMES", "Settings", "default_home"]
+
+REGIME_NAMES = {
+    2: ("Stable liquidity", "Liquidity crisis"),
+    3: ("Stable liquidity", "High volatility", "Liquidity crisis"),
+    4: ("Stable liquidity", "Elevated volatility", "High volatility", "Liquidity crisis"),
+}
+REGIME_COLORS = {
+    2: ("#4477AA", "#BB5566"),
+    3: ("#4477AA", "#DDAA33", "#BB5566"),
+    4: ("#4477AA", "#66CCEE", "#DDAA33", "#BB5566"),
+}
+"""Paul Tol's colour-blind-safe schemes, calm to crisis: https://personal.sron.nl/~pault/"""
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def default_home() -> Path:
+    """``MICROSTREAM_HOME``, else the project folder, else ``~/microstream_lab``."""
+    if home := os.environ.get("MICROSTREAM_HOME"):
+        return Path(home).expanduser().resolve()
+    project = _PACKAGE.parent
+    return project if (project / "notebooks").is_dir() else Path.home() / "microstream_lab"
+
+
+class Settings(BaseSettings):
+    """What a user can set, under the names users know.
+
+    Read from the environment first, then from ``.env`` in the home folder. Use :meth:`load`, which
+    turns a bad value into one clear :class:`SettingsError`.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, case_sensitive=False
+    )
+
+    symbol: str = "BTCUSDT"
+    interval: str = "1m"
+    market: str = "spot"
+    binance_ws_url: str = "wss://stream.binance.com:9443"
+    binance_rest_url: str = "https://api.binance.com"
+    binance_archive_url: str = "https://data.binance.vision"
+    isolation_forest_contamination: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    hmm_n_components: Annotated[int, Field(ge=2, le=12)] = 3
+    feature_window_size: Annotated[int, Field(ge=2, le=10_000)] = 20
+    regime_names: tuple[str, ...] = ()
+    regime_colors: tuple[str, ...] = ()
+    kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_raw_bars_topic: str = "market_raw_bars"
+    kafka_regime_signals_topic: str = "market_regime_signals"
+    microstream_home: Path = Field(default_factory=default_home)
+    microstream_offline: bool = False
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the settings, raising :class:`SettingsError` at the first that cannot be used."""
+        try:
+            return cls(_env_file=default_home() / ".env")  # type: ignore[call-arg]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]).upper()
+            raise SettingsError(f"{name}: found {first['input']!r}; {first['msg']}") from error
+
+    @field_validator("symbol")
+    @classmethod
+    def _symbol(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Z0-9]{2,30}", value.upper()):
+            raise ValueError("expected letters and digits, such as BTCUSDT")
+        return value.upper()
+
+    @field_validator("interval")
+    @classmethod
+    def _interval(cls, value: str) -> str:
+        if value not in INTERVALS:
+            raise ValueError(f"expected one of {' '.join(INTERVALS)}")
+        return value
+
+    @field_validator("market")
+    @classmethod
+    def _market(cls, value: str) -> str:
+        if value not in MARKETS:
+            raise ValueError(f"expected one of {' '.join(MARKETS)}")
+        return value
+
+    @field_validator("binance_ws_url", "binance_rest_url", "binance_archive_url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        match = re.match(r"((?:wss?|https?)://[^/?#\s]+)", value)
+        if not match:
+            raise ValueError("expected an address such as wss://stream.binance.com:9443")
+        return match[1]
+
+    @field_validator("microstream_home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    def path(self, *parts: str) -> Path:
+        """A path below the home folder; an absolute last part stands for itself."""
+        return self.microstream_home.joinpath(*parts)
+
+    @property
+    def store_path(self) -> Path:
+        """The DuckDB file."""
+        return self.path("data", "microstream.duckdb")
+
+    @property
+    def models_path(self) -> Path:
+        """The registry's folder."""
+        return self.path("models")
+
+    @property
+    def runs_path(self) -> Path:
+        """Executed notebooks and their reports."""
+        return self.path("data", "runs")
+
+    def names_of_regimes(self, n_regimes: int) -> tuple[str, ...]:
+        """Names of `n_regimes` regimes, calmest first: the user's, the usual or numbered ones."""
+        if len(self.regime_names) == n_regimes:
+            return self.regime_names
+        return REGIME_NAMES.get(n_regimes, tuple(f"Regime {k}" for k in range(n_regimes)))
+
+    def colors_of_regimes(self, n_regimes: int) -> tuple[str, ...]:
+        """Hex colours of `n_regimes` regimes, calmest first."""
+        if len(self.regime_colors) == n_regimes:
+            return self.regime_colors
+        wheel = (*REGIME_COLORS[4], "#228833", "#AA3377", "#CCBB44", "#EE6677", "#BBBBBB")
+        return REGIME_COLORS.get(
+            n_regimes, tuple(wheel[k % len(wheel)] for k in range(n_regimes))
+        )
