@@ -1,5 +1,6 @@
 """Outcomes look at the following bars only, and only where all of them are there."""
 
+import itertools
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ def make_bars(closes, volumes=None, drop=()):
 
 def test_forward_volatility_equals_the_root_of_the_next_squared_returns():
     closes = [100, 101, 99, 102, 100]
-    logs = [math.log(b / a) for a, b in zip(closes, closes[1:], strict=False)]
+    logs = [math.log(b / a) for a, b in itertools.pairwise(closes)]
     outcome = forward_log_volatility(make_bars(closes), horizon=2)
     expected = [math.log(math.hypot(logs[t], logs[t + 1])) for t in range(3)]
     np.testing.assert_allclose(outcome[:3], expected, rtol=1e-14)
