@@ -1,0 +1,85 @@
+"""What a feature is, and the registry that makes one known to every set, model and test.
+
+Invariant: a feature only ever sees bars of one series between which none is missing; what to do at
+a gap is decided once, in :mod:`microstream_lab.features.frame`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from microstream_lab.errors import SettingsError
+from microstream_lab.schema import Bar
+
+__all__ = ["FEATURES", "Feature", "FloatArray", "register"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Feature(ABC):
+    """One number per bar, known when the bar closes.
+
+    A subclass names itself and gives the same number twice: for a whole run of bars at once
+    (:meth:`batch`) and for one bar after another (:meth:`update`). The contract tests hold the two
+    together for everything that is registered.
+
+    Parameters
+    ----------
+    window : int
+        Trailing bars, the current one included, that a windowed feature looks at.
+
+    Attributes
+    ----------
+    name : str
+        Column name in feature frames.
+    unit : str
+        Unit of the value, ``1`` where it has none.
+    skewed : bool
+        True for values >= 0 with a long right tail, which models see on a log scale.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str]
+    skewed: ClassVar[bool] = False
+
+    def __init__(self, window: int = 20) -> None:
+        self.window = window
+
+    @property
+    @abstractmethod
+    def warm_up(self) -> int:
+        """Bars at the start of a run, and after every gap, for which the value is NaN."""
+
+    @abstractmethod
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        """Values for a run of bars without gaps, shape ``(n_bars,)``, NaN where undefined."""
+
+    @abstractmethod
+    def update(self, bar: Bar) -> float:
+        """Value of the next bar of the run, NaN where undefined."""
+
+
+FEATURES: dict[str, type[Feature]] = {}
+"""Every registered feature by name."""
+
+_FeatureClass = TypeVar("_FeatureClass", bound=type[Feature])
+
+
+def register(feature: _FeatureClass) -> _FeatureClass:
+    """Class decorator that makes a feature known by its name.
+
+    Raises
+    ------
+    SettingsError
+        If another feature has that name already.
+    """
+    known = FEATURES.setdefault(feature.name, feature)
+    if (known.__module__, known.__qualname__) != (feature.__module__, feature.__qualname__):
+        raise SettingsError(f"feature {feature.name!r}: found a second class, expected one")
+    FEATURES[feature.name] = feature
+    return feature

@@ -1,0 +1,89 @@
+"""The three features of the ``seed`` set: return, range and relative volume."""
+
+from __future__ import annotations
+
+from collections import deque
+from math import fsum, log, nan
+
+import numpy as np
+import pandas as pd
+
+from microstream_lab.features.base import Feature, FloatArray, register
+from microstream_lab.schema import Bar
+
+__all__ = ["LogReturn", "Range", "RelativeVolume"]
+
+
+@register
+class LogReturn(Feature):
+    """Momentum: ``ln(C_t / C_{t-1})``, positive when the price rose."""
+
+    name = "log_return"
+    unit = "1"
+    warm_up = 1
+
+    _last_close = nan
+
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        close = bars["close"].to_numpy()
+        returns = np.full(len(close), np.nan)
+        returns[1:] = np.log(close[1:] / close[:-1])
+        return returns
+
+    def update(self, bar: Bar) -> float:
+        last, self._last_close = self._last_close, bar.close
+        return log(bar.close / last)
+
+
+@register
+class Range(Feature):
+    """Volatility proxy: ``(H - L) / O``, zero when the price stood still."""
+
+    name = "range"
+    unit = "1"
+    skewed = True
+    warm_up = 0
+
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        high, low = bars["high"].to_numpy(), bars["low"].to_numpy()
+        return np.asarray((high - low) / bars["open"].to_numpy(), dtype=np.float64)
+
+    def update(self, bar: Bar) -> float:
+        return (bar.high - bar.low) / bar.open
+
+
+@register
+class RelativeVolume(Feature):
+    """Activity ratio: ``V / SMA(V)`` over the trailing window, the current bar included.
+
+    Ranges from 0 to `window`; undefined (NaN) while nothing at all has traded in the window.
+    """
+
+    name = "relative_volume"
+    unit = "1"
+    skewed = True
+
+    def __init__(self, window: int = 20) -> None:
+        super().__init__(window)
+        self._volumes: deque[float] = deque(maxlen=window)
+
+    @property
+    def warm_up(self) -> int:
+        return self.window - 1
+
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        volume = bars["volume"].to_numpy()
+        ratio = np.full(len(volume), np.nan)
+        if len(volume) >= self.window:
+            windows = np.lib.stride_tricks.sliding_window_view(volume, self.window)
+            mean = windows.sum(axis=1) / self.window
+            latest = volume[self.window - 1 :]
+            np.divide(latest, mean, out=ratio[self.window - 1 :], where=mean > 0)
+        return ratio
+
+    def update(self, bar: Bar) -> float:
+        self._volumes.append(bar.volume)
+        if len(self._volumes) < self.window:
+            return nan
+        mean = fsum(self._volumes) / self.window
+        return bar.volume / mean if mean > 0 else nan
