@@ -1,0 +1,58 @@
+# Two commands are all it takes: `make lab` to work, `make test` to check. `make help` lists the rest.
+# Plain enough for the GNU make 3.81 that macOS ships.
+
+LOCK ?= requirements.lock
+BIN := .venv/bin
+# One BLAS thread in each of two test processes: faster than fighting over the cores, and numbers
+# that do not depend on how many there are.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
+
+.DEFAULT_GOAL := help
+.PHONY: help install lab test lint types test-code test-notebooks notebooks bench lock clean
+
+help: ## this list
+	@echo "usage: make TARGET [PYTHON=python3.12]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+install: ## build .venv from the lock (the others do it by themselves)
+	@PYTHON="$(PYTHON)" sh tools/install.sh $(LOCK)
+
+lab: install ## prepare the built-in market once, then open JupyterLab on the notebooks
+	@$(BIN)/microstream lab
+
+test: lint types test-code test-notebooks ## everything that must pass: style, types, tests, notebooks
+
+lint: install ## ruff, rules and format, notebooks included
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+
+types: install ## mypy --strict on the package
+	@$(BIN)/mypy
+
+test-code: install ## the tests, on two cores
+	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 tests
+
+test-notebooks: install ## run every notebook in a temporary home and compare its outputs
+	@$(SANDBOX) $(BIN)/python tools/notebooks.py compare
+
+notebooks: install ## run every notebook in a temporary home and keep its outputs
+	@$(SANDBOX) $(BIN)/python tools/notebooks.py refresh
+
+bench: install ## how fast it is here, beside the usual ways
+	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+lock: ## resolve both locks anew (needs uv)
+	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }
+	@$(COMPILE) --extra test --output-file requirements.lock
+	@$(COMPILE) --extra test --extra browser --constraint requirements.lock \
+	    --output-file requirements-ci.lock
+
+COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+    --generate-hashes --no-emit-index-url --no-header
+
+clean: ## remove .venv and caches; data and models stay
+	@rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find microstream_lab tests tools notebooks benchmarks -name __pycache__ -prune \
+	    -exec rm -rf {} + 2>/dev/null || true
