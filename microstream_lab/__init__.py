@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from microstream_lab.bars import BarBuilder, bars_from_trades
-    from microstream_lab.bundle import ModelBundle, train_bundle
+    from microstream_lab.bundle import ModelBundle
     from microstream_lab.engine import Engine
     from microstream_lab.features import FeatureState, features_from_bars
     from microstream_lab.market.files import read_agg_trades, read_klines
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from microstream_lab.schema import AggTrade, Bar, Gap, Signal, iter_bars
     from microstream_lab.settings import Settings
     from microstream_lab.store import Store
+    from microstream_lab.training import train_bundle
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _HOMES = {
     "read_agg_trades": "market.files",
     "read_klines": "market.files",
     "simulate_market": "market.simulate",
-    "train_bundle": "bundle",
+    "train_bundle": "training",
     "walk_forward": "research.walkforward",
 }
 

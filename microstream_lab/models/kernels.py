@@ -28,7 +28,7 @@ def forest_depths(rows, roots, feature, threshold, left, right, depth):  # type:
         for root in roots:
             node = root
             while left[node] >= 0:
-                if rows[row, feature[node]] <= threshold[node]:
+                if rows[row, feature[node]] <= threshold[node]:  # noqa: SIM108, faster than a select
                     node = left[node]
                 else:
                     node = right[node]

@@ -1,0 +1,156 @@
+"""One artifact: scaler, anomaly detector and regime model, with where they come from.
+
+Invariant: a bundle never changes after training, and its ``bundle_id`` is decided by the training
+data and options alone: the same input gives the same id and the same signals. No file access.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from microstream_lab.engine import signals_from_bars
+from microstream_lab.models.anomaly import AnomalyDetector
+from microstream_lab.models.regime import RegimeModel
+from microstream_lab.models.scaler import FeatureScaler
+
+__all__ = ["ModelBundle", "library_versions"]
+
+FloatArray = npt.NDArray[np.float64]
+_LIBRARIES = ("microstream_lab", "numpy", "scikit-learn", "hmmlearn", "joblib")
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """The models of one series and everything needed to trust and repeat them.
+
+    Attributes
+    ----------
+    market, symbol, interval : str
+        The series they were trained on.
+    feature_set : str
+        Name of the feature set, ``custom`` if it has none.
+    features : tuple of str
+        Feature names in column order.
+    window : int
+        Trailing bars of windowed features.
+    scaler, detector, regime_model
+        The fitted parts, in the order a bar passes through them.
+    stress_by_regime : ndarray of shape (K,)
+        Mean log realised volatility of the `stress_horizon` bars that followed, by regime.
+    start, end : int
+        Training range, us UTC: first open time, and the end of the last bar (exclusive).
+    n_bars : int
+        Bars trained on.
+    coverage : float
+        Share of the bars expected in the range that were there, in (0, 1].
+    data_hash : str
+        sha256 of the training bars.
+    options : mapping
+        Options of the training, seed included.
+    versions : mapping
+        Versions of Python and of the libraries that fitted the models.
+    """
+
+    bundle_id: str
+    market: str
+    symbol: str
+    interval: str
+    feature_set: str
+    features: tuple[str, ...]
+    window: int
+    scaler: FeatureScaler
+    detector: AnomalyDetector
+    regime_model: RegimeModel
+    stress_by_regime: FloatArray
+    stress_horizon: int
+    start: int
+    end: int
+    n_bars: int
+    coverage: float
+    data_hash: str
+    options: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def n_regimes(self) -> int:
+        """Number of regimes, K."""
+        return len(self.stress_by_regime)
+
+    def signals(self, bars: pd.DataFrame) -> pd.DataFrame:
+        """Features, anomaly score, regime and filtered probabilities of every bar.
+
+        See :func:`microstream_lab.engine.signals_from_bars` for the columns.
+        """
+        return signals_from_bars(self, bars)
+
+    def state_means(self) -> pd.DataFrame:
+        """Mean of each feature by regime, in the feature's own unit; shape ``(K, n_features)``."""
+        means = self.scaler.inverse_transform(self.regime_model.means_)
+        return pd.DataFrame(
+            means, index=pd.RangeIndex(self.n_regimes, name="regime"), columns=list(self.features)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Everything a person or another program wants to know, ready for JSON."""
+        model = self.regime_model
+        return {
+            "bundle_id": self.bundle_id,
+            "market": self.market,
+            "symbol": self.symbol,
+            "interval": self.interval,
+            "feature_set": self.feature_set,
+            "features": list(self.features),
+            "window": self.window,
+            "training": {
+                "start": _iso(self.start),
+                "end": _iso(self.end),
+                "n_bars": self.n_bars,
+                "coverage": self.coverage,
+                "data_hash": self.data_hash,
+            },
+            "options": dict(self.options),
+            "versions": dict(self.versions),
+            "scaler": {
+                "floor": [None if np.isnan(x) else x for x in self.scaler.floor_.tolist()],
+                "mean": self.scaler.mean_.tolist(),
+                "scale": self.scaler.scale_.tolist(),
+            },
+            "anomaly": {"threshold": self.detector.threshold_},
+            "regimes": {
+                "converged": model.converged_,
+                "starts": model.starts_,
+                "startprob": model.startprob_.tolist(),
+                "transmat": model.transmat_.tolist(),
+                "means": model.means_.tolist(),
+                "covars": model.covars_.tolist(),
+                "occupancy": model.occupancy_.tolist(),
+                "expected_durations": model.expected_durations().tolist(),
+                "state_means": self.state_means().to_dict("list"),
+                "stress_horizon": self.stress_horizon,
+                "stress_by_regime": self.stress_by_regime.tolist(),
+            },
+        }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries whose numbers and pickles a bundle depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:  # running from a checkout that was never installed
+            found[library] = "unknown"
+    return found
+
+
+def _iso(micros: int) -> str:
+    return pd.Timestamp(micros, unit="us", tz="UTC").isoformat()

@@ -1,0 +1,292 @@
+"""The regime model: hmmlearn's Gaussian HMM with several starts and stable labels.
+
+Invariant: whatever is public and not named smoothed or viterbi is filtered, that is
+Pr[regime_t | x_1..x_t], and regimes are numbered calmest first after every fit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from hmmlearn.hmm import GaussianHMM
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from microstream_lab.errors import FitError
+from microstream_lab.models.filter import RegimeFilter
+from microstream_lab.models.starts import make_start, sticky_transitions
+
+__all__ = ["RegimeModel", "sequence_steps", "weighted_means"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+logger = logging.getLogger(__name__)
+
+
+class RegimeModel(BaseEstimator):  # type: ignore[misc]
+    """Gaussian hidden Markov model with full covariances, ordered by volatility.
+
+    Parameters
+    ----------
+    n_regimes : int
+        Number of regimes, K >= 2.
+    n_starts : int
+        Starting points of EM; the one that ends with the highest likelihood is kept.
+    max_iter : int
+        EM iterations at most, per start.
+    tol : float
+        EM has converged when an iteration gains less than this, in nats per row.
+    stay : float
+        Probability of staying in a regime that EM starts from, per step.
+    sticky_prior : float
+        Dirichlet pseudo-counts added to every self-transition.
+    covar_floor : float
+        Prior variance added to the scatter matrix of each regime, so that it stays invertible.
+    min_occupancy : float
+        A start that leaves a regime with a smaller share of the rows is kept only if all do.
+    random_state : int
+        Seed of the starts.
+    n_jobs : int, optional
+        Threads over which the starts are spread; the result does not depend on it.
+
+    Attributes
+    ----------
+    startprob_, transmat_, means_, covars_ : ndarray
+        Shapes ``(K,)``, ``(K, K)``, ``(K, n_features)``, ``(K, n_features, n_features)``.
+        ``startprob_`` is the stationary distribution, because a session starts at any moment.
+    occupancy_ : ndarray of shape (K,)
+        Share of the training rows by filtered probability.
+    starts_ : list of dict
+        Every start: kind, log_likelihood per row, iterations, converged, smallest occupancy.
+    converged_ : bool
+        Whether the start that was kept converged; hmmlearn's own flag is also set when it merely
+        ran out of iterations.
+
+    References
+    ----------
+    Rabiner (1989), A tutorial on hidden Markov models, Proceedings of the IEEE 77(2).
+    Hamilton (1989), A new approach to the economic analysis of nonstationary time series,
+    Econometrica 57(2), for the filter.
+    """
+
+    def __init__(
+        self,
+        n_regimes: int = 3,
+        n_starts: int = 6,
+        max_iter: int = 200,
+        tol: float = 1e-6,
+        stay: float = 0.98,
+        sticky_prior: float = 50.0,
+        covar_floor: float = 1e-3,
+        min_occupancy: float = 0.01,
+        random_state: int = 0,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_regimes = n_regimes
+        self.n_starts = n_starts
+        self.max_iter = max_iter
+        self.tol = tol
+        self.stay = stay
+        self.sticky_prior = sticky_prior
+        self.covar_floor = covar_floor
+        self.min_occupancy = min_occupancy
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(
+        self,
+        X: Any,
+        y: None = None,
+        lengths: Sequence[int] | None = None,
+        volatility: Any = None,
+    ) -> RegimeModel:
+        """Fit to sequences of rows.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_features)
+            Standardised features, all finite.
+        y : None
+            Ignored.
+        lengths : sequence of int, optional
+            Lengths of the sequences that make up `X`; one sequence by default.
+        volatility : array of shape (n_rows,), optional
+            What regimes are ordered by, NaN where unknown; by default the spread of the emissions.
+
+        Raises
+        ------
+        FitError
+            If there are too few rows, or no start ends with a finite likelihood.
+        """
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        if self.n_regimes < 2 or len(rows) < self.n_regimes:
+            raise FitError(
+                f"regime model: found {self.n_regimes} regimes for {len(rows)} sample(s), "
+                "expected at least 2 regimes and as many rows"
+            )
+        fits = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(self._run_em)(rows, lengths, number) for number in range(self.n_starts)
+        )
+        usable = [fit for fit in fits if fit is not None and np.isfinite(fit[0]["log_likelihood"])]
+        if not usable:
+            raise FitError(f"regime model: none of {self.n_starts} starts gave a finite likelihood")
+        self.starts_ = [log for log, _ in usable]
+        log, best = max(usable, key=lambda fit: self._rank(fit[0]))
+        self.converged_, self.n_iter_ = bool(log["converged"]), int(log["iterations"])
+        self._adopt(best, np.arange(self.n_regimes))
+        filtered = self.filtered_probs(rows, sequence_steps(lengths))
+        self._adopt(best, self._calm_first(filtered, volatility))
+        self.occupancy_ = self.filtered_probs(rows, sequence_steps(lengths)).mean(axis=0)
+        return self
+
+    @classmethod
+    def from_parameters(cls, startprob: Any, transmat: Any, means: Any, covars: Any) -> RegimeModel:
+        """A fitted model with the given parameters, in the given order."""
+        model = cls(n_regimes=len(means))
+        model.transmat_ = np.asarray(transmat, dtype=np.float64)
+        model.means_ = np.asarray(means, dtype=np.float64)
+        model.covars_ = np.asarray(covars, dtype=np.float64)
+        model.startprob_ = np.asarray(startprob, dtype=np.float64)
+        model.n_features_in_ = model.means_.shape[1]
+        return model
+
+    def filtered_probs(self, X: Any, steps: Any = None) -> FloatArray:
+        """Pr[regime_t | x_1..x_t], shape ``(n_rows, K)``; rows with a NaN give NaN.
+
+        Parameters
+        ----------
+        X : array of shape (n_rows, n_features)
+            Standardised features; NaN rows are predicted through.
+        steps : array of int of shape (n_rows,), optional
+            Grid steps since the row before, 1 where none is missing; 0 starts a new sequence.
+        """
+        check_is_fitted(self)
+        return RegimeFilter(self).filter(X, steps)[0]
+
+    def smoothed_probs(self, X: Any, lengths: Sequence[int] | None = None) -> FloatArray:
+        """Pr[regime_t | all of X], hindsight: for pictures and studies, never for decisions."""
+        rows = self._rows(X)
+        return np.asarray(self._hmm().predict_proba(rows, lengths))
+
+    def viterbi_path(self, X: Any, lengths: Sequence[int] | None = None) -> IntArray:
+        """Most probable path given all of X, hindsight as well."""
+        rows = self._rows(X)
+        return np.asarray(self._hmm().predict(rows, lengths))
+
+    def predict(self, X: Any) -> IntArray:
+        """Regime of the highest filtered probability, shape ``(n_rows,)``."""
+        return np.asarray(self.filtered_probs(self._rows(X)).argmax(axis=1))
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Mean log likelihood in nats per row."""
+        return float(RegimeFilter(self).filter(self._rows(X))[1].mean())
+
+    def expected_durations(self) -> FloatArray:
+        """Expected stay in each regime, in steps, shape ``(K,)``: ``1 / (1 - a_kk)``."""
+        check_is_fitted(self)
+        return np.asarray(1.0 / np.maximum(1.0 - np.diag(self.transmat_), 1e-12))
+
+    def _rows(self, X: Any) -> FloatArray:
+        check_is_fitted(self)
+        return np.asarray(validate_data(self, X, reset=False, dtype=np.float64))
+
+    def _hmm(self) -> GaussianHMM:
+        hmm = GaussianHMM(self.n_regimes, "full", implementation="log")
+        hmm.startprob_, hmm.transmat_ = self.startprob_, self.transmat_
+        hmm.means_, hmm.covars_ = self.means_, self.covars_
+        return hmm
+
+    def _run_em(
+        self, rows: FloatArray, lengths: Sequence[int] | None, number: int
+    ) -> tuple[dict[str, Any], GaussianHMM] | None:
+        start = make_start(rows, self.n_regimes, number, self.random_state)
+        # "scaling" is twice as fast and underflows on a row dozens of sigmas out; "log" never does.
+        for implementation in ("scaling", "log"):
+            hmm = self._new_hmm(rows, implementation)
+            hmm.startprob_ = np.full(self.n_regimes, 1.0 / self.n_regimes)
+            hmm.transmat_ = sticky_transitions(self.n_regimes, self.stay)
+            floor = self.covar_floor * np.eye(rows.shape[1])
+            hmm.means_, hmm.covars_ = start.means, start.covars + floor
+            try:
+                hmm.fit(rows, lengths)
+                break
+            except (ValueError, np.linalg.LinAlgError) as error:
+                logger.info("start %d (%s, %s): %s", number, start.kind, implementation, error)
+        else:
+            return None
+        return self._log_entry(number, start.kind, hmm, rows), hmm
+
+    def _new_hmm(self, rows: FloatArray, implementation: str) -> GaussianHMM:
+        return GaussianHMM(
+            self.n_regimes,
+            "full",
+            # A scalar prior would be added off the diagonal too and invent correlations.
+            covars_prior=self.covar_floor * len(rows) / self.n_regimes * np.eye(rows.shape[1]),
+            transmat_prior=1.0 + self.sticky_prior * np.eye(self.n_regimes),
+            n_iter=self.max_iter,
+            tol=self.tol * len(rows),
+            init_params="",
+            implementation=implementation,
+        )
+
+    def _log_entry(
+        self, number: int, kind: str, hmm: GaussianHMM, rows: FloatArray
+    ) -> dict[str, Any]:
+        history = list(hmm.monitor_.history)
+        last_gain = history[-1] - history[-2] if len(history) > 1 else np.inf
+        return {
+            "start": number,
+            "kind": kind,
+            "log_likelihood": history[-1] / len(rows),
+            "iterations": int(hmm.monitor_.iter),
+            "converged": bool(
+                hmm.monitor_.iter < self.max_iter and 0 <= last_gain < self.tol * len(rows)
+            ),
+            "smallest_occupancy": float(_stationary(hmm.transmat_).min()),
+        }
+
+    def _rank(self, log: dict[str, Any]) -> tuple[bool, float]:
+        return log["smallest_occupancy"] >= self.min_occupancy, log["log_likelihood"]
+
+    def _adopt(self, hmm: GaussianHMM, order: IntArray) -> None:
+        self.transmat_ = np.asarray(hmm.transmat_)[np.ix_(order, order)]
+        self.means_ = np.asarray(hmm.means_)[order]
+        self.covars_ = np.asarray(hmm.covars_)[order]
+        self.startprob_ = _stationary(self.transmat_)
+
+    def _calm_first(self, filtered: FloatArray, volatility: Any) -> IntArray:
+        if volatility is None:
+            return np.argsort(np.trace(self.covars_, axis1=1, axis2=2), kind="stable")
+        level = np.asarray(volatility, dtype=np.float64)
+        return np.argsort(weighted_means(level, filtered), kind="stable")
+
+
+def weighted_means(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Mean of `values` under each column of `weights`, rows with a NaN left out."""
+    known = np.isfinite(values) & np.isfinite(weights).all(axis=1)
+    mass = np.maximum(weights[known].sum(axis=0), 1e-300)
+    return np.asarray(weights[known].T @ values[known] / mass)
+
+
+def sequence_steps(lengths: Sequence[int] | None) -> IntArray | None:
+    """Grid steps that tell a filter where each of the sequences begins."""
+    if lengths is None:
+        return None
+    steps = np.ones(sum(lengths), np.int64)
+    steps[np.cumsum([0, *lengths[:-1]])] = 0
+    return steps
+
+
+def _stationary(transitions: FloatArray) -> FloatArray:
+    """The distribution that the chain forgets its start for, solved as a linear system."""
+    n = len(transitions)
+    system = np.vstack([transitions.T - np.eye(n), np.ones(n)])
+    solution = np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0]
+    positive = np.clip(solution, 1e-12, None)
+    return np.asarray(positive / positive.sum())

@@ -1,0 +1,164 @@
+"""From bars to a model bundle: scale, fit both models, and note what the regimes led to.
+
+Invariant: nothing outside the bars that are passed is ever looked at, so a fit cannot see a bar at
+or after its end; the outcomes that name the regimes come from inside the range as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from microstream_lab.bundle import ModelBundle, library_versions
+from microstream_lab.errors import FitError
+from microstream_lab.features import (
+    FEATURE_SETS,
+    FEATURES,
+    feature_names,
+    features_from_bars,
+)
+from microstream_lab.models.anomaly import AnomalyDetector
+from microstream_lab.models.regime import RegimeModel, sequence_steps, weighted_means
+from microstream_lab.models.scaler import FeatureScaler
+from microstream_lab.outcomes import forward_log_volatility
+from microstream_lab.schema import BAR_VALUES, interval_us, require_bars, series_key
+
+__all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
+
+DEFAULT_FEATURE_SET = "seed"
+MIN_ROWS = 200
+"""Fewer usable rows than this cannot carry three regimes."""
+_STRESS_HORIZON = 60
+
+
+def train_bundle(
+    bars: pd.DataFrame,
+    feature_set: str | Sequence[str] = DEFAULT_FEATURE_SET,
+    n_regimes: int = 3,
+    contamination: float = 0.05,
+    seed: int = 0,
+    window: int = 20,
+    n_starts: int = 6,
+    n_jobs: int | None = None,
+) -> ModelBundle:
+    """Fit scaler, Isolation Forest and Gaussian HMM on a bars frame.
+
+    Parameters
+    ----------
+    bars : DataFrame
+        Training bars, one series; bars may be missing.
+    feature_set : str or sequence of str
+        Name of a feature set, or feature names.
+    n_regimes : int
+        Number of regimes, K.
+    contamination : float
+        Share of the training bars to flag as anomalies, in (0, 0.5].
+    seed : int
+        Seed of everything random.
+    window : int
+        Trailing bars of windowed features.
+    n_starts : int
+        Starting points of EM.
+    n_jobs : int, optional
+        Threads for the starts; the bundle does not depend on it.
+
+    Returns
+    -------
+    ModelBundle
+        Regimes are ordered by the log realised volatility of the bars that followed.
+
+    Raises
+    ------
+    FitError
+        If fewer than :data:`MIN_ROWS` bars have all features, or EM fails from every start.
+    """
+    require_bars(bars)
+    names = feature_names(feature_set)
+    table = features_from_bars(bars, names, window)
+    usable = np.isfinite(table.to_numpy()).all(axis=1)
+    if usable.sum() < MIN_ROWS:
+        raise FitError(
+            f"training on {series_key(bars)[1]}: found {usable.sum()} bars with all features, "
+            f"expected at least {MIN_ROWS}"
+        )
+    raw = table.to_numpy()[usable]
+    scaler = FeatureScaler([FEATURES[name].skewed for name in names]).fit(raw)
+    rows = scaler.transform(raw)
+    detector = AnomalyDetector(contamination, random_state=seed).fit(rows)
+    outcome = forward_log_volatility(bars, _STRESS_HORIZON).to_numpy()[usable]
+    lengths = _sequence_lengths(bars, usable)
+    regime_model = RegimeModel(n_regimes, n_starts, random_state=seed, n_jobs=n_jobs)
+    regime_model.fit(rows, lengths=lengths, volatility=outcome)
+    options: dict[str, Any] = {
+        "n_regimes": n_regimes,
+        "contamination": contamination,
+        "seed": seed,
+        "n_starts": n_starts,
+    }
+    return ModelBundle(
+        feature_set=_set_name(names),
+        features=names,
+        window=window,
+        scaler=scaler,
+        detector=detector,
+        regime_model=regime_model,
+        stress_by_regime=_stress(regime_model, rows, lengths, outcome),
+        stress_horizon=_STRESS_HORIZON,
+        options=options,
+        versions=library_versions(),
+        **_provenance(bars, {**options, "features": names, "window": window}),
+    )
+
+
+def bars_hash(bars: pd.DataFrame) -> str:
+    """sha256 of the series, times and values of a bars frame."""
+    digest = hashlib.sha256(" ".join(series_key(bars)).encode())
+    digest.update(pd.DatetimeIndex(bars.index).as_unit("us").asi8.tobytes())
+    for name in BAR_VALUES:
+        digest.update(np.ascontiguousarray(bars[name].to_numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _provenance(bars: pd.DataFrame, options: dict[str, Any]) -> dict[str, Any]:
+    market, symbol, interval = series_key(bars)
+    times = pd.DatetimeIndex(bars.index).as_unit("us").asi8
+    start, end = int(times[0]), int(times[-1]) + interval_us(interval)
+    data_hash = bars_hash(bars)
+    recipe = hashlib.sha256((data_hash + json.dumps(options, sort_keys=True)).encode())
+    return {
+        "bundle_id": f"{market}-{symbol}-{interval}-{recipe.hexdigest()[:12]}",
+        "market": market,
+        "symbol": symbol,
+        "interval": interval,
+        "start": start,
+        "end": end,
+        "n_bars": len(bars),
+        "coverage": len(bars) * interval_us(interval) / (end - start),
+        "data_hash": data_hash,
+    }
+
+
+def _sequence_lengths(bars: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> list[int]:
+    """Lengths of the runs of usable bars within which no bar is missing."""
+    times = pd.DatetimeIndex(bars.index).as_unit("us").asi8[usable]
+    breaks = np.flatnonzero(np.diff(times) != interval_us(series_key(bars)[2])) + 1
+    return [int(n) for n in np.diff([0, *breaks, len(times)])]
+
+
+def _stress(
+    model: RegimeModel,
+    rows: npt.NDArray[np.float64],
+    lengths: list[int],
+    outcome: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    return weighted_means(outcome, model.filtered_probs(rows, sequence_steps(lengths)))
+
+
+def _set_name(names: tuple[str, ...]) -> str:
+    return next((name for name, members in FEATURE_SETS.items() if members == names), "custom")
