@@ -18,6 +18,7 @@ __all__ = [
     "ExchangeError",
     "FitError",
     "GeoBlockedError",
+    "LateTradeError",
     "LookAheadError",
     "MicrostreamError",
     "NotebookFailedError",
@@ -64,6 +65,27 @@ class DataError(MicrostreamError, ValueError):
 
 class ChecksumError(DataError):
     """A file whose sha256 is not the published one."""
+
+
+class LateTradeError(DataError):
+    """A trade whose bar has been closed already; the bar is to be made anew from its trades.
+
+    Parameters
+    ----------
+    symbol : str
+        Whose trade.
+    agg_id, trade_time : int
+        Which trade, and its time (us).
+    open_time : int
+        Opening time (us) of the bar that is forming; the trade belongs to an earlier one.
+    """
+
+    def __init__(self, symbol: str, agg_id: int, trade_time: int, open_time: int) -> None:
+        self.symbol, self.agg_id = symbol, agg_id
+        self.trade_time, self.open_time = trade_time, open_time
+        found = f"trade_time {trade_time} of agg_id {agg_id}"
+        super().__init__(f"trades of {symbol}", found, f"a time from {open_time} on")
+        self.args = (symbol, agg_id, trade_time, open_time)
 
 
 class DecodeError(MicrostreamError, ValueError):

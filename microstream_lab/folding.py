@@ -1,0 +1,116 @@
+"""Trades folded into bars: one compiled pass over the columns, all sums in registers.
+
+Invariant: the float operations and their order are those of
+:class:`microstream_lab.bars.BarBuilder`, so the two agree in every bit. Importing this module
+imports numba; nothing is compiled before the first call, and what was compiled is cached on disk.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from microstream_lab import summing
+
+__all__ = ["fold", "survey"]
+
+_added = njit(nogil=True)(summing.added)
+_joined = njit(nogil=True)(summing.joined)
+_settled = njit(nogil=True)(summing.settled)
+
+
+@njit(cache=True, nogil=True)
+def survey(
+    agg_ids: NDArray[np.int64], times: NDArray[np.int64], step: int
+) -> tuple[int, int, bool]:
+    """Look the trades over before folding them.
+
+    Returns
+    -------
+    tuple of int, int, bool
+        Row of the first ``agg_id`` that does not rise (-1: none), the number of holes in the ids,
+        and whether every trade falls into the bar of the trade before it or a later one.
+    """
+    n_holes, in_order, bar_open = 0, True, times[0] - times[0] % step
+    for row in range(1, len(agg_ids)):
+        rise = agg_ids[row] - agg_ids[row - 1]
+        if rise < 1:
+            return row, n_holes, in_order
+        n_holes += rise > 1
+        if times[row] < bar_open:
+            in_order = False
+        elif times[row] >= bar_open + step:
+            bar_open = times[row] - times[row] % step
+    return -1, n_holes, in_order
+
+
+@njit(cache=True, nogil=True)
+def _fold_bar(
+    row: int,
+    bar_end: int,
+    times: NDArray[np.int64],
+    price: NDArray[np.float64],
+    quantity: NDArray[np.float64],
+    buyer_is_maker: NDArray[np.bool_],
+    prices: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> int:
+    """Fold the trades from `row` to `bar_end` into one bar; return the row after them."""
+    high = low = price[row]
+    prices[0] = price[row]
+    buy_base = buy_base_lost = buy_quote = buy_quote_lost = 0.0
+    sell_base = sell_base_lost = sell_quote = sell_quote_lost = 0.0
+    while row < len(times) and times[row] < bar_end:
+        value, size = price[row], quantity[row]
+        high, low = max(high, value), min(low, value)
+        if buyer_is_maker[row]:
+            sell_base, sell_base_lost = _added(sell_base, sell_base_lost, size)
+            sell_quote, sell_quote_lost = _added(sell_quote, sell_quote_lost, value * size)
+        else:
+            buy_base, buy_base_lost = _added(buy_base, buy_base_lost, size)
+            buy_quote, buy_quote_lost = _added(buy_quote, buy_quote_lost, value * size)
+        row += 1
+    prices[1], prices[2], prices[3] = high, low, price[row - 1]
+    base, base_lost = _joined(buy_base, buy_base_lost, sell_base, sell_base_lost)
+    quote, quote_lost = _joined(buy_quote, buy_quote_lost, sell_quote, sell_quote_lost)
+    sums[0], sums[1] = _settled(base, base_lost), _settled(quote, quote_lost)
+    sums[2], sums[3] = _settled(buy_base, buy_base_lost), _settled(buy_quote, buy_quote_lost)
+    return row
+
+
+@njit(cache=True, nogil=True)
+def fold(
+    times: NDArray[np.int64],
+    price: NDArray[np.float64],
+    quantity: NDArray[np.float64],
+    n_single: NDArray[np.int64],
+    buyer_is_maker: NDArray[np.bool_],
+    step: int,
+    n_bars: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Fold trades whose bars never go backwards into `n_bars` bars from the first trade's on.
+
+    Returns
+    -------
+    prices : ndarray of shape (n_bars, 4)
+        Open, high, low and close; a quiet bar has the close before it four times.
+    sums : ndarray of shape (n_bars, 4)
+        Base and quote volume, and the part of each that takers bought.
+    counts : ndarray of shape (n_bars,)
+        Single trades.
+    """
+    prices, sums = np.empty((n_bars, 4)), np.zeros((n_bars, 4))
+    counts = np.zeros(n_bars, dtype=np.int64)
+    row, bar_end = 0, times[0] - times[0] % step
+    for bar in range(n_bars):
+        bar_end += step
+        if row == len(times) or times[row] >= bar_end:
+            prices[bar] = prices[bar - 1, 3]
+            continue
+        start = row
+        row = _fold_bar(
+            row, bar_end, times, price, quantity, buyer_is_maker, prices[bar], sums[bar]
+        )
+        counts[bar] = n_single[start:row].sum()
+    return prices, sums, counts
