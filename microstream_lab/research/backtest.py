@@ -1,0 +1,303 @@
+"""A regime-conditioned strategy on history, against buy and hold.
+
+Invariant: the signal of bar t is known when bar t closes and acts from bar t+1. The position held
+over bar t+1 earns ``position * (close_{t+1} / close_t - 1)`` and pays ``cost_bps`` on the change
+of position that was needed to get there. The first bar earns nothing.
+
+A position is a share of equity and is held at that share, as if the drift within a holding were
+traded for free. Where the regime is unknown (-1) the strategy is flat: it has no reason for a
+position, and pays for leaving and entering.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from microstream_lab.errors import DataError, SettingsError
+from microstream_lab.research.performance import (
+    Ledger,
+    regime_figures,
+    summarise,
+)
+from microstream_lab.research.signals import require_filtered, require_same_bars
+from microstream_lab.schema import interval_us
+
+__all__ = ["BacktestResult", "Exposure", "backtest", "backtest_positions", "target_positions"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Exposure: TypeAlias = Sequence[float] | Mapping[int, float]
+
+_YEAR_US = 365 * 86_400_000_000
+_MIN_GROWTH = 1e-300  # what is left after losing everything, so that its logarithm exists
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """What a strategy earned, bar by bar, and buy and hold beside it.
+
+    Attributes
+    ----------
+    strategy, buy_and_hold : Ledger
+        Positions, net returns and costs from the second bar on.
+    market : ndarray of shape (n_bars - 1,)
+        Close-to-close simple returns.
+    regime : ndarray of shape (n_bars - 1,)
+        The regime acted upon: that of the bar before.
+    first_time : Timestamp
+        ``open_time`` of the first bar, where both equities are 1.
+    """
+
+    strategy: Ledger
+    buy_and_hold: Ledger
+    market: Floats
+    regime: npt.NDArray[np.int64]
+    first_time: pd.Timestamp
+    level: float = 0.9
+    n_resamples: int = 1000
+    seed: int = 0
+
+    @cached_property
+    def equity(self) -> pd.DataFrame:
+        """Growth of 1 by bar; columns ``strategy`` and ``buy_and_hold``."""
+        index = self.strategy.index.insert(0, self.first_time)
+        return pd.DataFrame(
+            {
+                name: np.exp(np.concatenate([[0.0], ledger.log_growth.cumsum()]))
+                for name, ledger in self._ledgers().items()
+            },
+            index=index,
+        )
+
+    @cached_property
+    def drawdown(self) -> pd.DataFrame:
+        """Loss since the highest equity so far, 0 .. -1; columns as :attr:`equity`."""
+        return self.equity / self.equity.cummax() - 1
+
+    @cached_property
+    def by_regime(self) -> pd.DataFrame:
+        """What the market did under each regime, known beforehand, and what was earned in it.
+
+        Indexed by regime (-1 is unknown): ``bars``, ``share``; ``mean_return`` of the market a
+        year with its interval ``low``, ``high``; ``volatility`` and ``sharpe`` of the market;
+        ``mean_position``, and ``contribution`` of the regime to the strategy's yearly net return.
+        """
+        return regime_figures(
+            self.strategy, self.market, self.regime, self.level, self.n_resamples, self.seed
+        )
+
+    @property
+    def turnover(self) -> float:
+        """Sum of the absolute changes of position, in multiples of equity."""
+        return float(self.strategy.traded.sum())
+
+    @property
+    def mean_exposure(self) -> float:
+        """Mean position over the bars that earned."""
+        return float(self.strategy.position.mean())
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        tables = {
+            name: summarise(ledger, self.level, self.n_resamples, self.seed)
+            for name, ledger in self._ledgers().items()
+        }
+        own, hold = tables["strategy"], tables["buy_and_hold"].add_prefix("hold_")
+        return own.join(hold.rename(columns={"hold_value": "buy_and_hold"}))
+
+    def summary(self) -> pd.DataFrame:
+        """One row a figure: ``value low high`` and ``buy_and_hold hold_low hold_high``.
+
+        Returns are shares (0.1 is 10 %), ``annual_return``, ``volatility`` and ``sharpe`` count
+        365 days a year, ``turnover`` is the sum of absolute changes of position, ``costs`` what
+        was paid for them as a share of the equity of the time, ``trades`` how often the position
+        changed. ``low`` and ``high`` bound the middle `level` of resampled blocks of days; NaN
+        below eight days.
+        """
+        return self._summary.copy()
+
+    def _ledgers(self) -> dict[str, Ledger]:
+        return {"strategy": self.strategy, "buy_and_hold": self.buy_and_hold}
+
+
+def backtest(
+    signals: pd.DataFrame,
+    bars: pd.DataFrame,
+    exposure: Exposure,
+    cost_bps: float = 5.0,
+    *,
+    volatility_target: float | None = None,
+    max_leverage: float = 1.0,
+    volatility_halflife: float = 60.0,
+    band: float = 0.0,
+    level: float = 0.9,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> BacktestResult:
+    """Hold an exposure per regime, from the bar after the signal on.
+
+    Parameters
+    ----------
+    signals : DataFrame
+        Filtered signals, as from ``ModelBundle.signals`` or ``WalkForward.signals``.
+    bars : DataFrame
+        Bars with the same index.
+    exposure : sequence of K floats or mapping
+        Position per regime as a share of equity, calmest first; negative is short.
+    cost_bps : float
+        Cost of a change of position in basis points of what is traded; 5 is a taker's fee on
+        USD-M futures.
+    volatility_target : float, optional
+        Yearly volatility the position is scaled to, by an EWMA of past squared returns.
+    max_leverage : float
+        Largest factor of that scaling.
+    volatility_halflife : float
+        Half-life of the EWMA in bars.
+    band : float
+        Changes of position up to this size are not traded, going flat excepted.
+    level, n_resamples, seed
+        Of the bootstrap intervals.
+
+    Returns
+    -------
+    BacktestResult
+
+    Raises
+    ------
+    LookAheadError
+        If `signals` hold smoothed or Viterbi output, or no filtered probabilities.
+    DataError
+        If the indices differ or a close is not positive.
+    SettingsError
+        If `exposure` does not name every regime or a number cannot be used.
+    """
+    require_same_bars(signals, bars)
+    targets = target_positions(signals, exposure)
+    if volatility_target is not None:
+        targets *= _leverage(bars, volatility_target, max_leverage, volatility_halflife)
+    regime = signals["regime"].to_numpy(np.int64)
+    return backtest_positions(
+        targets,
+        bars,
+        cost_bps,
+        band=band,
+        regime=regime,
+        level=level,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+
+
+def backtest_positions(
+    targets: npt.ArrayLike,
+    bars: pd.DataFrame,
+    cost_bps: float = 5.0,
+    *,
+    band: float = 0.0,
+    regime: npt.ArrayLike | None = None,
+    level: float = 0.9,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> BacktestResult:
+    """Hold any causal target: ``targets[t]``, decided at the close of bar t, from bar t+1 on.
+
+    Parameters
+    ----------
+    targets : array_like of shape (n_bars,)
+        Positions as shares of equity.
+    bars, cost_bps, band, level, n_resamples, seed
+        See :func:`backtest`.
+    regime : array_like of shape (n_bars,), optional
+        For :attr:`BacktestResult.by_regime`; unknown (-1) unless given.
+    """
+    wanted = np.asarray(targets, np.float64)
+    _check(wanted, bars, cost_bps, band)
+    market = _simple_returns(bars)
+    index = pd.DatetimeIndex(bars.index)[1:]
+    bars_per_year = _YEAR_US / interval_us(str(bars["interval"].iloc[0]))
+    held = _within_band(wanted, band) if band else wanted
+    labels = np.full(len(bars), -1) if regime is None else np.asarray(regime, np.int64)
+    strategy, hold = (
+        _ledger(position, market, cost_bps, index, bars_per_year)
+        for position in (held[:-1], np.ones(len(market)))
+    )
+    first = bars.index[0]
+    return BacktestResult(strategy, hold, market, labels[:-1], first, level, n_resamples, seed)
+
+
+def target_positions(signals: pd.DataFrame, exposure: Exposure) -> Floats:
+    """Position each signal asks for, shape (n_bars,); 0 where the regime is unknown."""
+    n_regimes = require_filtered(signals)
+    table = np.array([*_exposures(exposure, n_regimes), 0.0])
+    positions: Floats = table[signals["regime"].to_numpy(np.int64)]
+    return positions  # -1 took the last entry: flat
+
+
+def _exposures(exposure: Exposure, n_regimes: int) -> list[float]:
+    named = dict(exposure) if isinstance(exposure, Mapping) else dict(enumerate(exposure))
+    if sorted(named) != list(range(n_regimes)) or not np.isfinite(list(named.values())).all():
+        raise SettingsError(
+            f"exposure: found {exposure!r}, expected one number for each of {n_regimes} regimes"
+        )
+    return [float(named[k]) for k in range(n_regimes)]
+
+
+def _check(targets: Floats, bars: pd.DataFrame, cost_bps: float, band: float) -> None:
+    if targets.shape != (len(bars),) or not np.isfinite(targets).all():
+        found = f"targets of shape {targets.shape}, {np.isnan(targets).sum()} of them NaN"
+        raise DataError("backtest", found, f"{len(bars)} finite positions, one a bar")
+    if len(bars) < 2:
+        raise DataError("backtest", f"{len(bars)} bars", "at least two")
+    if not (np.isfinite(cost_bps) and cost_bps >= 0 and band >= 0):
+        raise SettingsError(f"cost_bps, band: found {cost_bps}, {band}, expected 0 or more")
+
+
+def _simple_returns(bars: pd.DataFrame) -> Floats:
+    close = bars["close"].to_numpy(np.float64)
+    bad = ~(np.isfinite(close) & (close > 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"bar {bars.index[row]}", f"close {close[row]}", "a positive price")
+    returns: Floats = close[1:] / close[:-1] - 1
+    return returns
+
+
+def _ledger(
+    position: Floats,
+    market: Floats,
+    cost_bps: float,
+    index: pd.DatetimeIndex,
+    bars_per_year: float,
+) -> Ledger:
+    traded = np.abs(np.diff(position, prepend=0.0))
+    net = position * market - traded * (cost_bps / 1e4)
+    growth = np.log(np.maximum(1 + net, _MIN_GROWTH))
+    return Ledger(index, position, traded, net, growth, cost_bps / 1e4, bars_per_year)
+
+
+def _leverage(bars: pd.DataFrame, target: float, cap: float, halflife: float) -> Floats:
+    """``min(cap, target / volatility)``, from returns up to each bar; 0 where there is none."""
+    if not (target > 0 and cap > 0 and halflife > 0):
+        found = f"{target}, {cap}, {halflife}"
+        raise SettingsError(
+            f"volatility_target, max_leverage, volatility_halflife: found {found}, expected > 0"
+        )
+    squares = pd.Series(_simple_returns(bars) ** 2)
+    variance = squares.ewm(halflife=halflife).mean().to_numpy()
+    bars_per_year = _YEAR_US / interval_us(str(bars["interval"].iloc[0]))
+    with np.errstate(divide="ignore"):
+        scale = np.minimum(cap, target / np.sqrt(variance * bars_per_year))
+    return np.append(0.0, scale)
+
+
+def _within_band(targets: Floats, band: float) -> Floats:
+    from microstream_lab.research._band import hold_within_band  # compiled, hence only if asked
+
+    held: Floats = hold_within_band(targets, band)
+    return held
