@@ -1,0 +1,67 @@
+"""How a notebook hands figures to whoever ran it: through the metadata of an output.
+
+Invariant: nothing of it shows, neither in JupyterLab nor in a report, and nbval, which compares
+what outputs show and not their metadata, is not disturbed by a last digit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from nbformat import NotebookNode
+
+from microstream_lab.errors import RunError
+
+__all__ = ["Metric", "is_metrics_output", "read_metrics", "record_metrics"]
+
+Metric = float | int | str | bool | None
+_KEY: Final = "microstream_metrics"
+
+
+def record_metrics(metrics: Mapping[str, object]) -> None:
+    """Hand figures of this notebook to the run table and the top of the report.
+
+    Parameters
+    ----------
+    metrics : mapping of str to number, text, bool or None
+        Names and values; numpy scalars are welcome, and what is not finite is kept as None. A
+        name recorded again is overwritten.
+
+    Raises
+    ------
+    RunError
+        If a value is anything else.
+    """
+    from IPython.display import display
+
+    # pairs, because a saved notebook sorts the keys of its objects
+    plain = [[str(name), _plain(str(name), value)] for name, value in metrics.items()]
+    display({"text/plain": ""}, raw=True, metadata={_KEY: plain})
+
+
+def read_metrics(notebook: NotebookNode) -> dict[str, Metric]:
+    """All figures an executed notebook has recorded, later ones winning."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    found: dict[str, Metric] = {}
+    for output in filter(is_metrics_output, outputs):
+        found.update(output.metadata[_KEY])
+    return found
+
+
+def is_metrics_output(output: Mapping[str, Any]) -> bool:
+    """Whether an output carries figures and has nothing to show."""
+    return _KEY in output.get("metadata", {})
+
+
+def _plain(name: str, value: object) -> Metric:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    expected = "a number, text, bool or None"
+    raise RunError(f"metric {name}: found {type(value).__name__}, expected {expected}")
