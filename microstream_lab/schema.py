@@ -205,7 +205,7 @@ def as_micros(moment: object) -> int:
     if stamp is pd.NaT:
         raise SettingsError(f"time: found {moment!r}, expected a date or time in UTC")
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
-    return int(stamp.as_unit("us").value)
+    return int(stamp.as_unit("us").asm8.astype(np.int64))  # .value would be nanoseconds
 
 
 def series_key(bars: pd.DataFrame) -> tuple[str, str, str]:
