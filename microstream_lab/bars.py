@@ -8,6 +8,7 @@ order, so they agree in every bit, and sums end on the exchange's own eighth dec
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,8 @@ def bars_from_trades(
         raise DataError("trades", found, "agg_id ascending and unique", line=doubled)
     rows = slice(None) if in_order else np.argsort(times // step, kind="stable")
     open_times = _open_times(times[rows], step, until)
-    price, quantity, n_single, maker = _fold_columns(trades, rows)
-    values = fold(times[rows], price, quantity, n_single, maker, step, len(open_times))
+    price, quantity, first_ids, last_ids, maker = (column[rows] for column in _values(trades))
+    values = fold(times[rows], price, quantity, first_ids, last_ids, maker, step, len(open_times))
     quality = np.zeros(len(open_times), dtype=np.int8)
     if n_holes:
         _mark_holes(quality, agg_ids, (times - open_times[0]) // step)
@@ -89,15 +90,17 @@ def _require_trades(trades: pd.DataFrame) -> None:
     if trades.empty:
         raise DataError("trades", "no rows", "at least one trade")
     for name in ("market", "symbol"):
-        if (n_values := trades[name].nunique()) != 1:
-            raise DataError("trades", f"{n_values} values of {name}", "trades of one symbol")
+        if (trades[name] != trades[name].iloc[0]).any():
+            found = f"{trades[name].nunique()} values of {name}"
+            raise DataError("trades", found, "trades of one symbol")
 
 
-def _fold_columns(trades: pd.DataFrame, rows: Any) -> tuple[NDArray[Any], ...]:
-    n_single = trades["last_id"].to_numpy(np.int64) - trades["first_id"].to_numpy(np.int64) + 1
-    price, quantity = (trades[name].to_numpy(np.float64) for name in ("price", "quantity"))
-    maker = trades["buyer_is_maker"].to_numpy(np.bool_)
-    return price[rows], quantity[rows], n_single[rows], maker[rows]
+def _values(trades: pd.DataFrame) -> Iterator[NDArray[Any]]:
+    yield trades["price"].to_numpy(np.float64)
+    yield trades["quantity"].to_numpy(np.float64)
+    yield trades["first_id"].to_numpy(np.int64)
+    yield trades["last_id"].to_numpy(np.int64)
+    yield trades["buyer_is_maker"].to_numpy(np.bool_)
 
 
 def _open_times(times: NDArray[np.int64], step: int, until: object | None) -> NDArray[np.int64]:

@@ -52,18 +52,28 @@ def _fold_bar(
     times: NDArray[np.int64],
     price: NDArray[np.float64],
     quantity: NDArray[np.float64],
+    first_ids: NDArray[np.int64],
+    last_ids: NDArray[np.int64],
     buyer_is_maker: NDArray[np.bool_],
     prices: NDArray[np.float64],
     sums: NDArray[np.float64],
-) -> int:
-    """Fold the trades from `row` to `bar_end` into one bar; return the row after them."""
+) -> tuple[int, int]:
+    """Fold the trades from `row` to `bar_end` into one bar.
+
+    Returns the row after them and the number of single trades.
+    """
     high = low = price[row]
     prices[0] = price[row]
     buy_base = buy_base_lost = buy_quote = buy_quote_lost = 0.0
     sell_base = sell_base_lost = sell_quote = sell_quote_lost = 0.0
+    n_single = 0
     while row < len(times) and times[row] < bar_end:
         value, size = price[row], quantity[row]
-        high, low = max(high, value), min(low, value)
+        if value > high:
+            high = value
+        elif value < low:
+            low = value
+        n_single += last_ids[row] - first_ids[row] + 1
         if buyer_is_maker[row]:
             sell_base, sell_base_lost = _added(sell_base, sell_base_lost, size)
             sell_quote, sell_quote_lost = _added(sell_quote, sell_quote_lost, value * size)
@@ -76,7 +86,7 @@ def _fold_bar(
     quote, quote_lost = _joined(buy_quote, buy_quote_lost, sell_quote, sell_quote_lost)
     sums[0], sums[1] = _settled(base, base_lost), _settled(quote, quote_lost)
     sums[2], sums[3] = _settled(buy_base, buy_base_lost), _settled(buy_quote, buy_quote_lost)
-    return row
+    return row, n_single
 
 
 @njit(cache=True, nogil=True)
@@ -84,7 +94,8 @@ def fold(
     times: NDArray[np.int64],
     price: NDArray[np.float64],
     quantity: NDArray[np.float64],
-    n_single: NDArray[np.int64],
+    first_ids: NDArray[np.int64],
+    last_ids: NDArray[np.int64],
     buyer_is_maker: NDArray[np.bool_],
     step: int,
     n_bars: int,
@@ -108,9 +119,16 @@ def fold(
         if row == len(times) or times[row] >= bar_end:
             prices[bar] = prices[bar - 1, 3]
             continue
-        start = row
-        row = _fold_bar(
-            row, bar_end, times, price, quantity, buyer_is_maker, prices[bar], sums[bar]
+        row, counts[bar] = _fold_bar(
+            row,
+            bar_end,
+            times,
+            price,
+            quantity,
+            first_ids,
+            last_ids,
+            buyer_is_maker,
+            prices[bar],
+            sums[bar],
         )
-        counts[bar] = n_single[start:row].sum()
     return prices, sums, counts
