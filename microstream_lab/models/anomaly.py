@@ -77,9 +77,9 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
             random_state=random_state,
         )
 
-    def fit(self, X: Any, y: None = None, sample_weight: Any = None) -> AnomalyDetector:
-        """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``."""
-        super().fit(X, y, sample_weight)
+    def fit(self, X: Any, y: None = None) -> AnomalyDetector:
+        """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``, finite."""
+        super().fit(validate_data(self, X, accept_sparse=True, ensure_min_samples=2), y)
         self.forest_ = self._flatten()
         self.threshold_ = -float(self.offset_)
         return self
@@ -97,6 +97,11 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         scale = len(self.estimators_) * float(_mean_search_depth(np.array(self.max_samples_)))
         depths = forest_depths(rows, *self.forest_)
         return -(2.0 ** -(depths / scale)) if scale > 0 else np.full(len(rows), -1.0)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False
+        return tags
 
     def _flatten(self) -> _Forest:
         parts: list[tuple[npt.NDArray[Any], ...]] = []

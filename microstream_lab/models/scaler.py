@@ -40,8 +40,10 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.skewed = skewed
 
     def fit(self, X: Any, y: None = None) -> FeatureScaler:
-        """Learn the statistics of `X`, shape ``(n_rows, n_features)``, all of it finite."""
-        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        """Learn the statistics of `X`, shape ``(n_rows, n_features)``, whatever is NaN left out."""
+        rows = validate_data(
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=2
+        )
         skewed = np.zeros(rows.shape[1], bool) if self.skewed is None else np.array(self.skewed)
         if len(skewed) != rows.shape[1] or (rows[:, skewed] < 0).any():
             raise ValueError(
@@ -53,8 +55,8 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             positive = rows[rows[:, column] > 0, column]
             self.floor_[column] = 0.1 * np.median(positive) if len(positive) else 1.0
         logged = self._log(rows)
-        self.mean_ = logged.mean(axis=0)
-        deviation = logged.std(axis=0)
+        self.mean_ = np.nanmean(logged, axis=0)
+        deviation = np.nanstd(logged, axis=0)
         # A constant column stays at zero instead of being blown up by rounding errors.
         constant = deviation <= 1e-12 * np.maximum(np.abs(self.mean_), 1e-300)
         self.scale_ = np.where(constant, 1.0, deviation)
@@ -73,6 +75,11 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         skewed = ~np.isnan(self.floor_)
         rows[:, skewed] = np.exp(rows[:, skewed]) - self.floor_[skewed]
         return rows
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def _log(self, rows: FloatArray) -> FloatArray:
         skewed = ~np.isnan(self.floor_)

@@ -1,0 +1,188 @@
+"""A bar becomes the same signal live and in history, and knows nothing of later bars."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from factories import make_bars, make_states
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microstream_lab.bundle import ModelBundle
+from microstream_lab.engine import Engine
+from microstream_lab.errors import BundleMismatchError, DataError, FitError
+from microstream_lab.schema import iter_bars
+from microstream_lab.training import bars_hash, train_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return train_bundle(make_bars(2500, seed=1), n_starts=3)
+
+
+def holed(n: int = 400, seed: int = 2) -> pd.DataFrame:
+    """Bars with a hole the filter predicts through and one after which it starts anew."""
+    bars = make_bars(n, seed)
+    keep = np.ones(n, bool)
+    keep[50] = False
+    keep[150:190] = False
+    return bars[keep]
+
+
+def streamed(bundle: ModelBundle, bars: pd.DataFrame) -> pd.DataFrame:
+    engine = Engine(bundle)
+    rows = []
+    for bar in iter_bars(bars):
+        signal = engine.update(bar)
+        probs = {f"p_{k}": p for k, p in enumerate(signal.filtered_probs)}
+        rows.append(
+            {
+                **signal.features,
+                "anomaly_score": signal.anomaly_score,
+                "is_anomaly": signal.is_anomaly,
+                "regime": signal.regime,
+                **probs,
+                "expected_stress": signal.expected_stress,
+            }
+        )
+    return pd.DataFrame(rows, index=bars.index).astype({"regime": np.int8})
+
+
+def test_one_at_a_time_equals_history_on_every_bar(bundle: ModelBundle) -> None:
+    bars = holed()
+    pd.testing.assert_frame_equal(
+        streamed(bundle, bars), bundle.signals(bars), check_exact=False, rtol=1e-12, atol=1e-12
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(1, 359), seed=st.integers(0, 30))
+def test_appending_bars_never_changes_an_earlier_signal(
+    bundle: ModelBundle, cut: int, seed: int
+) -> None:
+    bars = holed(seed=seed)
+    whole = bundle.signals(bars).iloc[:cut]
+    pd.testing.assert_frame_equal(bundle.signals(bars.iloc[:cut]), whole, check_exact=True)
+
+
+def test_signals_have_the_columns_and_ranges_of_the_contract(bundle: ModelBundle) -> None:
+    bars = holed(1500)
+    signals = bundle.signals(bars)
+    assert list(signals.columns) == [
+        *bundle.features,
+        "anomaly_score",
+        "is_anomaly",
+        "regime",
+        "p_0",
+        "p_1",
+        "p_2",
+        "expected_stress",
+    ]
+    assert signals.index.equals(bars.index)
+    known = signals["regime"] >= 0
+    probs = signals.loc[known, ["p_0", "p_1", "p_2"]]
+    np.testing.assert_allclose(probs.sum(axis=1), 1)
+    assert signals.loc[known, "anomaly_score"].between(0, 1).all()
+    assert set(signals.loc[known, "regime"]) == {0, 1, 2}
+
+
+def test_a_bar_with_a_missing_feature_keeps_its_row_without_scores(bundle: ModelBundle) -> None:
+    signals = bundle.signals(holed())
+    unknown = signals[bundle.features[2]].isna()
+    assert unknown.sum() == 19 + 19 + 19
+    assert (signals.loc[unknown, "regime"] == -1).all()
+    scores = signals.loc[unknown, ["anomaly_score", "p_0", "p_1", "p_2", "expected_stress"]]
+    assert scores.isna().all(axis=None)
+    assert not signals.loc[unknown, "is_anomaly"].any()
+    assert (signals.loc[~unknown, "regime"] >= 0).all()
+
+
+def test_regimes_follow_the_market_that_made_the_bars(bundle: ModelBundle) -> None:
+    signals = bundle.signals(make_bars(3000, seed=7))
+    known = signals["regime"] >= 0
+    assert (signals["regime"][known] == make_states(3000, 7)[known]).mean() > 0.85
+    assert (np.diff(bundle.stress_by_regime) > 0).all()
+
+
+@pytest.mark.parametrize("n_regimes", [2, 4])
+def test_any_number_of_regimes_works(n_regimes: int) -> None:
+    bundle = train_bundle(make_bars(1500), n_regimes=n_regimes, n_starts=2)
+    signals = bundle.signals(make_bars(300, seed=3))
+    assert [c for c in signals if c.startswith("p_")] == [f"p_{k}" for k in range(n_regimes)]
+    assert signals["regime"].max() < n_regimes == bundle.n_regimes
+
+
+def test_bars_of_another_interval_are_refused(bundle: ModelBundle) -> None:
+    five = make_bars(50, interval="5m")
+    with pytest.raises(BundleMismatchError, match="found bars of 5m, expected 1m"):
+        bundle.signals(five)
+    with pytest.raises(BundleMismatchError, match="found bars of 5m"):
+        Engine(bundle).update(next(iter_bars(five)))
+
+
+def test_a_bar_that_came_already_is_refused_and_changes_nothing(bundle: ModelBundle) -> None:
+    bars = list(iter_bars(make_bars(60, seed=4)))
+    engine, twin = Engine(bundle), Engine(bundle)
+    for bar in bars[:50]:
+        engine.update(bar)
+        twin.update(bar)
+    with pytest.raises(DataError, match="later than"):
+        engine.update(bars[49])
+    assert engine.update(bars[50]) == twin.update(bars[50])
+
+
+class TestTraining:
+    def test_same_bars_and_options_give_the_same_bundle(self, bundle: ModelBundle) -> None:
+        again = train_bundle(make_bars(2500, seed=1), n_starts=3)
+        assert again.bundle_id == bundle.bundle_id
+        pd.testing.assert_frame_equal(
+            again.signals(holed()), bundle.signals(holed()), check_exact=True
+        )
+
+    def test_every_option_and_every_bar_shows_in_the_id(self, bundle: ModelBundle) -> None:
+        bars = make_bars(2500, seed=1)
+        spoilt = bars.copy()
+        spoilt.loc[spoilt.index[7], "volume"] += 1
+        others = [
+            train_bundle(spoilt, n_starts=3),
+            train_bundle(bars, n_starts=3, seed=1),
+            train_bundle(bars, n_starts=3, window=10),
+            train_bundle(bars, n_starts=3, contamination=0.1),
+        ]
+        ids = {bundle.bundle_id, *(other.bundle_id for other in others)}
+        assert len(ids) == 5
+        assert bars_hash(spoilt) != bars_hash(bars)
+
+    def test_the_artifact_tells_range_coverage_and_hash(self) -> None:
+        bars = make_bars(1000).drop(index=make_bars(1000).index[100:200])
+        trained = train_bundle(bars, n_starts=2)
+        card = trained.describe()["training"]
+        assert card["start"] == "2024-01-01T00:00:00+00:00"
+        assert card["end"] == "2024-01-01T16:40:00+00:00"
+        assert (trained.n_bars, trained.coverage) == (900, 0.9)
+        assert card["data_hash"] == bars_hash(bars)
+
+    def test_contamination_is_the_share_of_training_bars_flagged(self) -> None:
+        bars = make_bars(2000)
+        signals = train_bundle(bars, contamination=0.1, n_starts=1).signals(bars)
+        known = signals["regime"] >= 0
+        assert signals["is_anomaly"][known].mean() == pytest.approx(0.1, abs=0.002)
+
+    def test_stress_rises_with_the_regime_and_is_measured_inside_the_range(self) -> None:
+        bars = make_bars(2000, seed=5)
+        trained = train_bundle(bars, n_starts=2)
+        later = pd.concat([bars, make_bars(500, seed=9, start="2024-01-02T09:20")])
+        later.loc[later.index[2000:], "close"] *= 3
+        again = train_bundle(later.iloc[:2000], n_starts=2)
+        np.testing.assert_array_equal(trained.stress_by_regime, again.stress_by_regime)
+
+    def test_too_few_bars_are_refused(self) -> None:
+        with pytest.raises(FitError, match="found 31 bars with all features, expected at least"):
+            train_bundle(make_bars(50))
+
+    def test_training_leaves_the_bars_alone(self) -> None:
+        bars = make_bars(600)
+        before = bars.copy(deep=True)
+        train_bundle(bars, n_starts=1)
+        pd.testing.assert_frame_equal(bars, before)

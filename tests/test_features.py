@@ -1,0 +1,163 @@
+"""The contract every registered feature keeps, and closed forms for each of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import log, nan
+
+import numpy as np
+import pandas as pd
+import pytest
+from factories import make_bars
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microstream_lab.errors import DataError, SettingsError
+from microstream_lab.features import (
+    FEATURE_SETS,
+    FEATURES,
+    Feature,
+    FeatureState,
+    feature_names,
+    features_from_bars,
+    register,
+)
+from microstream_lab.schema import iter_bars
+
+ALL = pytest.mark.parametrize("name", sorted(FEATURES))
+
+
+def with_gaps(seed: int = 0, n: int = 200) -> pd.DataFrame:
+    """Bars with a short gap, a long one, a quiet stretch and a price that stands still."""
+    bars = make_bars(n, seed)
+    quiet = bars.index[60:90]
+    flat = bars.loc[quiet[0], "close"]
+    bars.loc[quiet, ["open", "high", "low", "close"]] = flat
+    bars.loc[quiet, ["volume", "quote_volume", "taker_buy_base", "taker_buy_quote"]] = 0.0
+    bars.loc[quiet, "trades"] = 0
+    keep = np.ones(n, bool)
+    keep[[30, 120]] = False
+    keep[140:165] = False
+    return bars[keep]
+
+
+@ALL
+def test_one_at_a_time_equals_batch_across_gaps_and_quiet_bars(name: str) -> None:
+    bars = with_gaps()
+    state = FeatureState([name])
+    streamed = np.array([state.update(bar)[name] for bar in iter_bars(bars)])
+    batch = features_from_bars(bars, [name])[name].to_numpy()
+    np.testing.assert_allclose(streamed, batch, rtol=1e-12, atol=0)
+
+
+@ALL
+def test_values_are_nan_exactly_during_warm_up_and_never_infinite(name: str) -> None:
+    bars = make_bars(100)
+    values = features_from_bars(bars, [name])[name].to_numpy()
+    warm_up = FEATURES[name](20).warm_up
+    assert np.isnan(values[:warm_up]).all()
+    assert np.isfinite(values[warm_up:]).all()
+    assert not np.isinf(features_from_bars(with_gaps(), [name])[name]).any()
+
+
+@ALL
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(1, 168), seed=st.integers(0, 50))
+def test_later_bars_change_no_earlier_value(name: str, cut: int, seed: int) -> None:
+    bars = with_gaps(seed)
+    whole = features_from_bars(bars, [name])[name].to_numpy()[:cut]
+    prefix = features_from_bars(bars.iloc[:cut], [name])[name].to_numpy()
+    np.testing.assert_array_equal(prefix, whole)
+
+
+@ALL
+def test_a_feature_declares_itself_and_leaves_its_input_alone(name: str) -> None:
+    feature = FEATURES[name]
+    assert feature.name == name
+    assert feature.unit
+    assert feature.__doc__
+    bars = with_gaps()
+    before = bars.copy(deep=True)
+    values = features_from_bars(bars, [name])[name]
+    pd.testing.assert_frame_equal(bars, before)
+    assert not feature.skewed or (values.dropna() >= 0).all()
+
+
+@ALL
+def test_a_feature_keeps_bounded_memory(name: str) -> None:
+    feature = FEATURES[name](20)
+    bars = list(iter_bars(make_bars(500)))
+    for bar in bars:
+        feature.update(bar)
+    held = [len(value) for value in vars(feature).values() if hasattr(value, "__len__")]
+    assert all(size <= 20 for size in held)
+
+
+def test_seed_set_is_exactly_return_range_and_relative_volume() -> None:
+    bars = make_bars(60)
+    records = list(iter_bars(bars))
+    table = features_from_bars(bars, "seed")
+    assert list(table.columns) == ["log_return", "range", "relative_volume"]
+    returns = [nan, *(log(b.close / a.close) for a, b in pairwise(records))]
+    ranges = [(bar.high - bar.low) / bar.open for bar in records]
+    activity = [nan] * 19 + [
+        records[t].volume / (sum(bar.volume for bar in records[t - 19 : t + 1]) / 20)
+        for t in range(19, 60)
+    ]
+    oracle = np.column_stack([returns, ranges, activity])
+    np.testing.assert_allclose(table.to_numpy(), oracle, rtol=1e-12)
+
+
+def test_relative_volume_uses_the_window_it_is_given() -> None:
+    bars = make_bars(60)
+    table = features_from_bars(bars, "seed", window=5)
+    last = bars["volume"].iloc[-5:]
+    assert table["relative_volume"].iloc[-1] == pytest.approx(last.iloc[-1] / last.mean())
+    assert table["relative_volume"].isna().sum() == 4
+
+
+def test_relative_volume_is_zero_in_a_quiet_bar_and_undefined_when_nothing_traded() -> None:
+    values = features_from_bars(with_gaps(), ["relative_volume"])["relative_volume"]
+    in_quiet = values.to_numpy()[59:89]
+    assert in_quiet[0] == 0
+    assert np.isnan(in_quiet[-1])
+
+
+def test_a_gap_makes_the_next_return_undefined_and_restarts_the_window() -> None:
+    bars = make_bars(80).drop(index=make_bars(80).index[40])
+    table = features_from_bars(bars, "seed")
+    assert np.isnan(table["log_return"].iloc[40])
+    assert table["relative_volume"].iloc[40:59].isna().all()
+    assert np.isfinite(table["relative_volume"].iloc[59])
+
+
+def test_a_bar_that_is_not_later_is_refused_one_at_a_time() -> None:
+    first, second = iter_bars(make_bars(2))
+    state = FeatureState()
+    state.update(second)
+    with pytest.raises(DataError, match="later than"):
+        state.update(first)
+
+
+def test_an_unknown_feature_or_set_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="seed"):
+        feature_names("sead")
+    with pytest.raises(SettingsError, match="log_return"):
+        feature_names(["log_retrun"])
+    with pytest.raises(SettingsError, match="distinct"):
+        feature_names(["range", "range"])
+    with pytest.raises(SettingsError, match="at least 2"):
+        features_from_bars(make_bars(30), window=1)
+
+
+def test_every_named_set_consists_of_registered_features() -> None:
+    for names in FEATURE_SETS.values():
+        assert set(names) <= FEATURES.keys()
+
+
+def test_two_classes_cannot_share_a_feature_name() -> None:
+    class Impostor(Feature):
+        name = "range"
+
+    with pytest.raises(SettingsError, match="second class"):
+        register(Impostor)
