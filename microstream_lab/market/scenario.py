@@ -19,6 +19,7 @@ __all__ = [
     "CLUSTER_SIZE",
     "SIGN_MEMORY",
     "RegimeSpec",
+    "Scenario",
     "activity_of_day",
     "default_regimes",
     "flow_variance",
@@ -86,6 +87,59 @@ class RegimeSpec:
     def impact_variance(self) -> float:
         """The part of a minute's return variance that taker flow makes."""
         return self.trades_per_minute * self.impact**2 * flow_variance(self.imbalance)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a simulated market is like besides the course of its regimes.
+
+    Parameters
+    ----------
+    regimes : sequence of RegimeSpec, optional
+        Calmest first; by default :func:`default_regimes`.
+    symbol : str
+        Name of the series.
+    price : float
+        Mid price at the start.
+    tick_size, lot_size : float
+        Grid of prices and of quantities; one over a whole number.
+    daily_rhythm : float
+        Amplitude of the day's rhythm in arrivals and variance, 0 (none) .. 1.
+    events_per_day : float
+        Mean number of flash crashes, liquidity voids and fat-finger prints in a day.
+    """
+
+    regimes: Sequence[RegimeSpec] | None = None
+    symbol: str = "SIMUSDT"
+    price: float = 30_000.0
+    tick_size: float = 0.1
+    lot_size: float = 0.00001
+    daily_rhythm: float = 0.4
+    events_per_day: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be simulated."""
+        for name in ("tick_size", "lot_size"):
+            size = getattr(self, name)
+            if not 0 < size <= 1 or abs(1 / size - round(1 / size)) > 1e-6:
+                raise SettingsError(f"{name}: found {size}, expected one over a whole number")
+        if not 1000 * self.tick_size <= self.price < np.inf:
+            raise SettingsError(f"price: found {self.price}, expected 1000 ticks or more")
+        if not 0 <= self.daily_rhythm < 1:
+            found = f"daily_rhythm: found {self.daily_rhythm}"
+            raise SettingsError(f"{found}, expected from 0 to below 1")
+        if not 0 <= self.events_per_day <= 24:
+            found = f"events_per_day: found {self.events_per_day}"
+            raise SettingsError(f"{found}, expected 0 .. 24")
+
+    def regimes_for(self, n_regimes: int, interval: str) -> tuple[RegimeSpec, ...]:
+        """The regimes, which have to be `n_regimes` where they are given."""
+        if self.regimes is None:
+            return default_regimes(n_regimes, interval)
+        if len(self.regimes) != n_regimes or n_regimes < 2:
+            found = f"regimes: found {len(self.regimes)}"
+            raise SettingsError(f"{found}, expected n_regimes = {n_regimes}, at least 2")
+        return tuple(self.regimes)
 
 
 def flow_variance(imbalance: float) -> float:
