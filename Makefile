@@ -35,10 +35,11 @@ test-code: install ## the tests, on two cores
 	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 tests
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
-	@$(SANDBOX) $(BIN)/python tools/notebooks.py compare
+	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \
+	    --numprocesses 2 --dist loadfile notebooks
 
 notebooks: install ## run every notebook in a temporary home and keep its outputs
-	@$(SANDBOX) $(BIN)/python tools/notebooks.py refresh
+	@$(SANDBOX) $(BIN)/python tools/notebooks.py
 
 bench: install ## how fast it is here, beside the usual ways
 	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
