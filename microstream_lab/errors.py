@@ -125,7 +125,27 @@ class StoreError(MicrostreamError):
 
 
 class StoreLockedError(StoreError):
-    """Another process held the store for longer than we were willing to wait."""
+    """Somebody held the store for longer than we were willing to wait.
+
+    Parameters
+    ----------
+    path : str
+        The store.
+    holder : str
+        Who holds it: process id and command.
+    waited_s : float
+        How long we waited.
+    """
+
+    def __init__(self, path: str, holder: str, waited_s: float) -> None:
+        self.path, self.holder, self.waited_s = path, holder, waited_s
+        super().__init__(path, holder, waited_s)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: held by {self.holder}; waited {self.waited_s:g} s. "
+            "Close that connection or program, or try again"
+        )
 
 
 class StoreVersionError(StoreError):

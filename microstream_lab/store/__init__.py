@@ -1,0 +1,19 @@
+"""The store room: one DuckDB file, its tables, and whoever wants to read or write it.
+
+Invariant: nobody else imports duckdb, and within the room only `connection.py` opens a file.
+"""
+
+from microstream_lab.store.coverage import Coverage, MissingRange
+from microstream_lab.store.results import FileImport, ImportReport, Run, StoreStatus, WriteCounts
+from microstream_lab.store.store import Store
+
+__all__ = [
+    "Coverage",
+    "FileImport",
+    "ImportReport",
+    "MissingRange",
+    "Run",
+    "Store",
+    "StoreStatus",
+    "WriteCounts",
+]

@@ -1,0 +1,133 @@
+"""What happened: holes in the trades, notebook runs, imported files.
+
+Invariant: a row is written once under its key; writing it again brings it up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import pandas as pd
+
+from microstream_lab.schema import Gap
+from microstream_lab.store.connection import Connection
+from microstream_lab.store.results import FileImport, Run, WriteCounts
+from microstream_lab.store.series import Span, fetch_frame
+
+__all__ = ["read_gaps", "read_runs", "write_gaps", "write_import", "write_run"]
+
+_TIMES: Final = frozenset(
+    {"from_time", "to_time", "detected_at", "repaired_at", "started_at", "ended_at"}
+)
+_GAP_KEY: Final = ("market", "symbol", "from_id", "to_id")
+_GAP_FACTS: Final = ("from_time", "to_time", "cause", "detected_at", "repaired_at", "n_repaired")
+_RUN_KEY: Final = ("run_id",)
+_RUN_FACTS: Final = (
+    "notebook",
+    "parameters",
+    "status",
+    "started_at",
+    "ended_at",
+    "metrics",
+    "error",
+    "report",
+)
+_READ_GAPS: Final = f"""
+SELECT {", ".join((*_GAP_KEY, *_GAP_FACTS))} FROM gaps
+WHERE market = $market AND symbol = coalesce($symbol, symbol)
+    AND to_time >= make_timestamptz($start) AND from_time < make_timestamptz($end)
+ORDER BY symbol, from_id
+"""
+_READ_RUNS: Final = f"""
+SELECT {", ".join((*_RUN_KEY, *_RUN_FACTS))} FROM runs
+WHERE notebook = coalesce($notebook, notebook) AND status = coalesce($status, status)
+ORDER BY started_at DESC, run_id DESC LIMIT $limit
+"""
+_WRITE_IMPORT: Final = """
+INSERT INTO imports SELECT $file, $sha256, $market, $symbol, $interval, $rows, $new, now()
+WHERE NOT EXISTS (
+    FROM imports WHERE sha256 = $sha256 AND market = $market AND symbol = $symbol
+        AND interval = $interval
+)
+"""
+
+
+def write_gaps(connection: Connection, gaps: Iterable[Gap]) -> WriteCounts:
+    """Write gaps, or bring them up to date; call it within a transaction."""
+    counts = WriteCounts()
+    for gap in gaps:
+        counts += _put(connection, "gaps", _GAP_KEY, _GAP_FACTS, msgspec.structs.asdict(gap))
+    return counts
+
+
+def read_gaps(connection: Connection, market: str, symbol: str | None, span: Span) -> pd.DataFrame:
+    """Gaps that touch a span, by symbol and id; ``repaired_at`` is NaT while a gap is open."""
+    values = {"market": market, "symbol": symbol, **span._asdict()}
+    return fetch_frame(connection, _READ_GAPS, values)
+
+
+def write_run(connection: Connection, run: Run) -> WriteCounts:
+    """Write a run, or bring it up to date; call it within a transaction."""
+    values = {name: getattr(run, name) for name in (*_RUN_KEY, *_RUN_FACTS)}
+    for name in ("parameters", "metrics"):
+        values[name] = msgspec.json.encode(values[name], enc_hook=str).decode()
+    return _put(connection, "runs", _RUN_KEY, _RUN_FACTS, values)
+
+
+def read_runs(
+    connection: Connection, notebook: str | None, status: str | None, limit: int
+) -> pd.DataFrame:
+    """The latest runs, newest first; ``parameters`` and ``metrics`` as dictionaries."""
+    values = {"notebook": notebook, "status": status, "limit": limit}
+    frame = fetch_frame(connection, _READ_RUNS, values)
+    for name in ("parameters", "metrics"):
+        decoded = [msgspec.json.decode(text) for text in frame[name]]
+        frame[name] = pd.Series(decoded, index=frame.index, dtype=object)
+    return frame
+
+
+def write_import(connection: Connection, done: FileImport) -> None:
+    """Remember where bars came from; the same content is remembered once."""
+    values = {
+        "file": done.file.name,
+        "sha256": done.sha256,
+        "market": done.market,
+        "symbol": done.symbol,
+        "interval": done.interval,
+        "rows": done.counts.rows,
+        "new": done.counts.new,
+    }
+    connection.execute(_WRITE_IMPORT, values)
+
+
+def _put(
+    connection: Connection,
+    table: str,
+    key: tuple[str, ...],
+    facts: tuple[str, ...],
+    values: dict[str, Any],
+) -> WriteCounts:
+    """Insert a row, or update the one under the same key where it differs."""
+    same_key = " AND ".join(f"{name} = ${name}" for name in key)
+    terms = {
+        name: f"make_timestamptz(${name})" if name in _TIMES else f"${name}" for name in values
+    }
+    # Not ON CONFLICT, which an attached remote catalog does not know.
+    found = connection.execute(
+        f"SELECT {' AND '.join(f'{name} IS NOT DISTINCT FROM {terms[name]}' for name in facts)} "
+        f"FROM {table} WHERE {same_key}",
+        values,
+    ).fetchone()
+    if found is None:
+        names = ", ".join(values)
+        connection.execute(
+            f"INSERT INTO {table} ({names}) SELECT {', '.join(terms.values())}", values
+        )
+        return WriteCounts(rows=1, new=1)
+    if found[0]:
+        return WriteCounts(rows=1, unchanged=1)
+    assignments = ", ".join(f"{name} = {terms[name]}" for name in facts)
+    connection.execute(f"UPDATE {table} SET {assignments} WHERE {same_key}", values)
+    return WriteCounts(rows=1, replaced=1)

@@ -1,0 +1,351 @@
+"""The store: bars, signals, gaps and runs in one DuckDB file that many programs share.
+
+Invariant: every call opens the file, does one thing whole or not at all, and closes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import duckdb
+import pandas as pd
+
+from microstream_lab.errors import StoreError, StoreLockedError
+from microstream_lab.market.files import find_files
+from microstream_lab.schema import Bar, Gap, Signal
+from microstream_lab.settings import Settings
+from microstream_lab.store import bars as bars_table
+from microstream_lab.store import journal
+from microstream_lab.store import signals as signals_table
+from microstream_lab.store.connection import Connection, EmbeddedFile, transaction
+from microstream_lab.store.coverage import Coverage, measure_coverage
+from microstream_lab.store.export import Table, export_series, series_in
+from microstream_lab.store.importer import StagedFile, staged_files
+from microstream_lab.store.results import FileImport, ImportReport, Run, StoreStatus, WriteCounts
+from microstream_lab.store.series import Series, fetch_frame, span_of
+from microstream_lab.store.tables import schema_version
+
+__all__ = ["Store"]
+
+_LIST_SERIES: Final = """
+SELECT market, symbol, interval, count(*) AS bars, min(open_time) AS first, max(open_time) AS last
+FROM bars GROUP BY ALL ORDER BY ALL
+"""
+_READING: Final = (
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.RELATION,
+)
+_HOLD_S: Final = 1.0
+"""How long an import keeps others out before it lets them have a turn."""
+
+
+class Store:
+    """A DuckDB file of bars, signals, gaps and runs.
+
+    Parameters
+    ----------
+    path : Path or str, optional
+        The file; by default that of the settings. The first write makes it.
+    timeout_s : float
+        How long a call waits for whoever holds the file.
+
+    Notes
+    -----
+    No connection outlives a call, so notebooks, a recorder and training runs can share the file,
+    and one object can be used by several threads. All methods raise :class:`StoreError`, or
+    :class:`StoreLockedError` with the holder's name when the wait was in vain; what was stored is
+    then as it was.
+    """
+
+    def __init__(self, path: Path | str | None = None, timeout_s: float = 10.0) -> None:
+        self.path = Path(path) if path is not None else Settings.load().store_path
+        self.timeout_s = timeout_s
+        self._file = EmbeddedFile(self.path, timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing is open between calls."""
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    def import_klines(
+        self,
+        path: Path | str,
+        market: str = "spot",
+        symbol: str | None = None,
+        interval: str | None = None,
+        *,
+        replace: bool = False,
+        progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    ) -> ImportReport:
+        """Import kline files of Binance; each file lands whole or not at all.
+
+        Parameters
+        ----------
+        path : Path or str
+            A CSV or zip, a folder of them or a glob.
+        market : {"spot", "um", "sim"}
+            The market they are of.
+        symbol, interval : str, optional
+            Needed only where the file names do not tell.
+        replace : bool
+            Overwrite stored bars that differ, under a higher revision. Otherwise only partial
+            ones give way, and the rest are counted as ``differing``.
+        progress : callable
+            Wraps the list of files while it is worked through, as ``tqdm.tqdm`` does.
+
+        Raises
+        ------
+        DataError
+            At the first file that is not as it should be; those before it are stored.
+        """
+        files = find_files(path)
+        staged = staged_files(progress(files), symbol, interval, market)
+        done = tuple(self._import(staged, replace))
+        touched = dict.fromkeys(Series(each.market, each.symbol, each.interval) for each in done)
+        with self._file.reading() as connection:
+            coverage = tuple(measure_coverage(connection, series) for series in touched)
+        return ImportReport(done, coverage)
+
+    def _import(self, files: Iterator[StagedFile], replace: bool) -> Iterator[FileImport]:
+        """Write files, a transaction each, and let others in between once a second."""
+        for first in files:
+            with self._file.writing() as connection:
+                opened = time.monotonic()
+                for staged in chain([first], files):
+                    yield _import_one(connection, staged, replace)
+                    if time.monotonic() - opened > _HOLD_S:
+                        break
+
+    def write_bars(
+        self, bars: pd.DataFrame | Iterable[Bar], *, replace: bool = False
+    ) -> WriteCounts:
+        """Write a bars frame, or records of any number of series, in one transaction.
+
+        A stored bar gives way to one of a higher revision, to a repaired one that differs, and,
+        if it is partial, to one that knows more; its revision rises. Otherwise it stays.
+
+        Parameters
+        ----------
+        bars : DataFrame or iterable of Bar
+            A frame may have a column ``revision``.
+        replace : bool
+            Overwrite whatever differs.
+        """
+        if isinstance(bars, pd.DataFrame):
+            rows = bars_table.stage_frame(bars) if len(bars) else None
+        else:
+            records = list(bars)
+            rows = bars_table.stage_records(records) if records else None
+        if rows is None:
+            return WriteCounts()
+        with self._file.writing() as connection, transaction(connection):
+            return bars_table.write_staged(connection, rows, replace=replace)
+
+    def bars(
+        self,
+        symbol: str,
+        interval: str,
+        start: object | None = None,
+        end: object | None = None,
+        market: str = "spot",
+    ) -> pd.DataFrame:
+        """The bars frame of a series from `start` to `end` (exclusive); empty if none is stored.
+
+        Times are anything :func:`microstream_lab.schema.as_micros` reads.
+        """
+        series, span = Series(market, symbol, interval).checked(), span_of(start, end)
+        with self._file.reading() as connection:
+            return bars_table.read_bars(connection, series, span)
+
+    def write_signals(
+        self,
+        signals: pd.DataFrame | Iterable[Signal],
+        bundle_id: str | None = None,
+        *,
+        market: str = "spot",
+        symbol: str | None = None,
+        interval: str | None = None,
+    ) -> WriteCounts:
+        """Write signals in one transaction; those stored stay, recomputed ones stand beside them.
+
+        Parameters
+        ----------
+        signals : DataFrame or iterable of Signal
+            A frame of :meth:`ModelBundle.signals`, or records, which know their series and bundle.
+        bundle_id, market, symbol, interval : str
+            Of a frame, which does not know them.
+        """
+        if not isinstance(signals, pd.DataFrame):
+            frames = list(signals_table.frames_of_signals(signals))
+        elif bundle_id is None or symbol is None or interval is None:
+            raise StoreError("a signals frame: expected bundle_id, symbol and interval beside it")
+        else:
+            frames = [(Series(market, symbol, interval).checked(), bundle_id, signals)]
+        frames = [each for each in frames if len(each[2])]
+        if not frames:
+            return WriteCounts()
+        with self._file.writing() as connection, transaction(connection):
+            counts = [
+                signals_table.write_signals(connection, frame, series, bundle)
+                for series, bundle, frame in frames
+            ]
+        return sum(counts, WriteCounts())
+
+    def signals(
+        self,
+        symbol: str,
+        interval: str,
+        start: object | None = None,
+        end: object | None = None,
+        market: str = "spot",
+        bundle_id: str | None = None,
+        which: signals_table.Which = "latest",
+    ) -> pd.DataFrame:
+        """One signal for each bar, laid out as by ``ModelBundle.signals``.
+
+        Parameters
+        ----------
+        bundle_id : str, optional
+            The bundle that made them; by default whichever wrote last (or first).
+        which : {"latest", "first"}
+            Of several signals of a bar the last one written, or the first: what was known live.
+
+        Returns
+        -------
+        DataFrame
+            With the columns ``bundle_id`` and ``revision`` at the end.
+        """
+        series, span = Series(market, symbol, interval).checked(), span_of(start, end)
+        with self._file.reading() as connection:
+            return signals_table.read_signals(connection, series, span, bundle_id, which)
+
+    def write_gaps(self, gaps: Iterable[Gap]) -> WriteCounts:
+        """Write gaps, or bring those already there up to date (a repair), in one transaction."""
+        gaps = list(gaps)
+        if not gaps:
+            return WriteCounts()
+        with self._file.writing() as connection, transaction(connection):
+            return journal.write_gaps(connection, gaps)
+
+    def gaps(
+        self,
+        symbol: str | None = None,
+        start: object | None = None,
+        end: object | None = None,
+        market: str = "spot",
+    ) -> pd.DataFrame:
+        """Gaps of a symbol (or of all) that touch the span, with the fields of :class:`Gap`."""
+        with self._file.reading() as connection:
+            return journal.read_gaps(connection, market, symbol, span_of(start, end))
+
+    def coverage(
+        self,
+        symbol: str,
+        interval: str,
+        market: str = "spot",
+        start: object | None = None,
+        end: object | None = None,
+    ) -> Coverage:
+        """How complete a series is, from its first bar to its last or between given times."""
+        series = Series(market, symbol, interval).checked()
+        with self._file.reading() as connection:
+            return measure_coverage(connection, series, start, end)
+
+    def series(self) -> pd.DataFrame:
+        """The series there are: market, symbol, interval, number of bars, first and last."""
+        with self._file.reading() as connection:
+            return fetch_frame(connection, _LIST_SERIES)
+
+    def sql(
+        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> pd.DataFrame:
+        """The answer to one SQL query; times come back as ``datetime64[us, UTC]``.
+
+        Parameters
+        ----------
+        query : str
+            One statement that only reads, with ``?`` or ``$name`` for values.
+        params : sequence or mapping, optional
+            The values.
+
+        Raises
+        ------
+        StoreError
+            If it writes, is not one statement, or DuckDB cannot make sense of it.
+        """
+        with self._file.reading() as connection:
+            _require_query(connection, query)
+            return fetch_frame(connection, query, params)
+
+    def export_parquet(self, folder: Path | str, table: Table = "bars") -> list[Path]:
+        """Write a table as ``market=/symbol=/interval=/month=`` folders of Parquet files.
+
+        Each file appears whole, over that of an earlier export; returns the files written.
+        """
+        folder = Path(folder).expanduser().resolve()
+        with self._file.reading() as connection:
+            every = series_in(connection, table)
+        files: list[Path] = []
+        for series in every:
+            with self._file.reading() as connection:
+                files += export_series(connection, table, series, folder)
+        return files
+
+    def write_run(self, run: Run) -> None:
+        """Write a notebook run, or bring the one of the same ``run_id`` up to date."""
+        with self._file.writing() as connection, transaction(connection):
+            journal.write_run(connection, run)
+
+    def runs(
+        self, notebook: str | None = None, status: str | None = None, limit: int = 1000
+    ) -> pd.DataFrame:
+        """Notebook runs, newest first; ``parameters`` and ``metrics`` are dictionaries."""
+        with self._file.reading() as connection:
+            return journal.read_runs(connection, notebook, status, limit)
+
+    def status(self) -> StoreStatus:
+        """Whether the store can be read right now, and if not, why and who is in the way."""
+        path = self._file.path
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            return StoreStatus(path, exists=False, problem=f"no store at {path} ({error.strerror})")
+        try:
+            with EmbeddedFile(path, timeout_s=0).reading() as connection:
+                return StoreStatus(path, True, size, schema_version(connection, str(path)))
+        except StoreLockedError as error:
+            return StoreStatus(path, True, size, locked_by=error.holder, problem=str(error))
+        except StoreError as error:
+            return StoreStatus(path, True, size, problem=str(error))
+
+
+def _import_one(connection: Connection, staged: StagedFile, replace: bool) -> FileImport:
+    with transaction(connection):
+        counts = bars_table.write_staged(connection, staged.rows, replace=replace)
+        done = FileImport(staged.file, staged.sha256, *staged.series, counts)
+        journal.write_import(connection, done)
+    return done
+
+
+def _require_query(connection: Connection, query: str) -> None:
+    statements = connection.extract_statements(query)
+    if len(statements) != 1:
+        raise StoreError(f"sql: found {len(statements)} statements, expected one query")
+    kind = statements[0].type
+    if kind not in _READING:
+        raise StoreError(f"sql: found a statement of type {kind.name}, expected one that reads")
