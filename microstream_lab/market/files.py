@@ -110,8 +110,8 @@ def is_agg_trades(path: Path | str) -> bool:
     return name is not None and name.kind == AGG_TRADES
 
 
-def write_klines(bars: pd.DataFrame, folder: Path | str) -> list[Path]:
-    """Write a bars frame as the archive would: a zip and its checksum for every month.
+def write_klines(bars: pd.DataFrame, folder: Path | str, monthly: bool = True) -> list[Path]:
+    """Write a bars frame as the archive would: a zip and its checksum for every month or day.
 
     The same bars give the same bytes. Prices and volumes are written with eight decimals. Spot
     (and simulated) files are in microseconds from 2025 on, all others in milliseconds.
@@ -133,7 +133,7 @@ def write_klines(bars: pd.DataFrame, folder: Path | str) -> list[Path]:
     market, symbol, interval = series_key(bars)
     header = FUTURES_KLINE_HEADER if market == "um" else ""
     written = []
-    for period, part in _by_period(bars, pd.DatetimeIndex(bars.index), monthly=True):
+    for period, part in _by_period(bars, pd.DatetimeIndex(bars.index), monthly):
         name = FileName(symbol, KLINES, interval, period)
         text = header + kline_text(part, 1 if wants_micros(period, market) else 1_000)
         written.append(write_zip(Path(folder) / f"{name.stem}.zip", text.encode()))
