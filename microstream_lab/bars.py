@@ -8,8 +8,7 @@ order, so they agree in every bit, and sums end on the exchange's own eighth dec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,16 @@ from microstream_lab.schema import (
 from microstream_lab.summing import joined, settled
 
 __all__ = ["BarBuilder", "bars_from_trades"]
+
+_FOLDED: Final[dict[str, type]] = {
+    "trade_time": np.int64,
+    "agg_id": np.int64,
+    "price": np.float64,
+    "quantity": np.float64,
+    "first_id": np.int64,
+    "last_id": np.int64,
+    "buyer_is_maker": np.bool_,
+}
 
 
 def bars_from_trades(
@@ -60,25 +69,28 @@ def bars_from_trades(
     Raises
     ------
     DataError
-        If a column is missing, there are no trades, or ``agg_id`` does not rise from row to row.
+        If a column is missing, there are no trades, a number is not finite, or ``agg_id`` does not
+        rise from row to row.
     """
     from microstream_lab.folding import fold, survey  # numba loads with the first batch only
 
     _require_trades(trades)
     step = interval_us(interval)
-    times = pd.DatetimeIndex(trades["trade_time"]).as_unit("us").asi8
-    agg_ids = trades["agg_id"].to_numpy(np.int64)
-    doubled, n_holes, in_order = survey(agg_ids, times, step)
-    if doubled >= 0:
-        found = f"agg_id {agg_ids[doubled]} after {agg_ids[doubled - 1]}"
-        raise DataError("trades", found, "agg_id ascending and unique", line=doubled)
-    rows = slice(None) if in_order else np.argsort(times // step, kind="stable")
-    open_times = _open_times(times[rows], step, until)
-    price, quantity, first_ids, last_ids, maker = (column[rows] for column in _values(trades))
-    values = fold(times[rows], price, quantity, first_ids, last_ids, maker, step, len(open_times))
+    times, agg_ids, *columns = (_plain(trades[name]) for name in _FOLDED)
+    fallen, n_holes, in_order = survey(agg_ids, times, step)
+    if fallen >= 0:
+        found = f"agg_id {agg_ids[fallen]} after {agg_ids[fallen - 1]}"
+        raise DataError(f"trades, row {fallen}", found, "agg_id ascending and unique")
+    in_id_order = times
+    if not in_order:
+        order = np.argsort(times // step, kind="stable")
+        times, *columns = (_fixed(column[order]) for column in (times, *columns))
+    open_times = _open_times(times, step, until)
+    price, quantity, first_ids, last_ids, maker = columns
+    values = fold(times, price, quantity, first_ids, last_ids, maker, step, len(open_times))
     quality = np.zeros(len(open_times), dtype=np.int8)
     if n_holes:
-        _mark_holes(quality, agg_ids, (times - open_times[0]) // step)
+        _mark_holes(quality, agg_ids, (in_id_order - open_times[0]) // step)
     return _bars_frame(open_times, values, quality, trades, interval)
 
 
@@ -93,14 +105,23 @@ def _require_trades(trades: pd.DataFrame) -> None:
         if (trades[name] != trades[name].iloc[0]).any():
             found = f"{trades[name].nunique()} values of {name}"
             raise DataError("trades", found, "trades of one symbol")
+    for name in ("price", "quantity"):
+        if not np.isfinite(trades[name].to_numpy(np.float64).sum()):
+            raise DataError("trades", f"a {name} that is not finite", "finite numbers")
 
 
-def _values(trades: pd.DataFrame) -> Iterator[NDArray[Any]]:
-    yield trades["price"].to_numpy(np.float64)
-    yield trades["quantity"].to_numpy(np.float64)
-    yield trades["first_id"].to_numpy(np.int64)
-    yield trades["last_id"].to_numpy(np.int64)
-    yield trades["buyer_is_maker"].to_numpy(np.bool_)
+def _plain(column: pd.Series[Any]) -> NDArray[Any]:
+    """A column as the kernel takes it; times become microseconds."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return _fixed(pd.DatetimeIndex(column).as_unit("us").asi8)
+    return _fixed(column.to_numpy(_FOLDED[str(column.name)]))
+
+
+def _fixed(values: NDArray[Any]) -> NDArray[Any]:
+    """Contiguous and read-only, always: every other layout would be compiled for anew."""
+    view = np.ascontiguousarray(values).view()
+    view.flags.writeable = False
+    return view
 
 
 def _open_times(times: NDArray[np.int64], step: int, until: object | None) -> NDArray[np.int64]:
@@ -114,9 +135,12 @@ def _mark_holes(
     quality: NDArray[np.int8], agg_ids: NDArray[np.int64], bars: NDArray[np.int64]
 ) -> None:
     """Call partial what lies between two trades with ids missing between them."""
-    for row in np.flatnonzero(np.diff(agg_ids) != 1):
-        before, after = sorted((bars[row], bars[row + 1]))
-        quality[before : after + 1] = QUALITIES.index(PARTIAL)
+    rows = np.flatnonzero(np.diff(agg_ids) != 1)
+    ends = np.sort([bars[rows], bars[rows + 1]], axis=0)
+    n_holes = np.zeros(len(quality) + 1, dtype=np.int64)
+    np.add.at(n_holes, ends[0], 1)
+    np.add.at(n_holes, ends[1] + 1, -1)
+    quality[n_holes.cumsum()[:-1] > 0] = QUALITIES.index(PARTIAL)
 
 
 def _bars_frame(

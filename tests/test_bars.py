@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
+import subprocess
+import sys
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from microstream_lab import folding
 from microstream_lab.bars import BarBuilder, bars_from_trades
 from microstream_lab.errors import DataError, LateTradeError, SettingsError
 from microstream_lab.schema import (
@@ -317,6 +320,11 @@ def test_bars_touched_by_missing_ids_are_partial_and_their_neighbours_are_not() 
     assert [bar.quality for bar in streamed(tape)[:-1]] == quality[:-1]
 
 
+def test_every_second_trade_alone_makes_every_bar_partial() -> None:
+    tape = frame([trade(2 * k, T0 + k * MINUTE) for k in range(1, 50)])
+    assert set(bars_from_trades(tape, "1m")["quality"]) == {"partial"}
+
+
 def test_repaired_trades_mark_the_bars_they_touch() -> None:
     builder = BarBuilder("XUSDT", "1m")
     builder.update(trade(1, T0))
@@ -347,6 +355,20 @@ def test_other_time_units_give_the_same_bars() -> None:
     pd.testing.assert_frame_equal(bars_from_trades(coarse, "1m"), bars_from_trades(tape, "1m"))
 
 
+def test_one_compiled_kernel_serves_every_layout_of_the_columns() -> None:
+    tape = frame([trade(k, T0 + k * MINUTE // 2) for k in range(1, 20)])
+    late = frame([trade(1, T0), trade(2, T0 + MINUTE), trade(3, T0)])
+    shifted = tape.assign(agg_id=tape["agg_id"] * 2).iloc[::2].astype({"price": "float32"})
+    for each in (tape, late, shifted, tape.iloc[1:].copy()):
+        bars_from_trades(each, "1m")
+    assert len(folding.fold.signatures) == len(folding.survey.signatures) == 1
+
+
+def test_numba_is_not_loaded_before_the_first_batch() -> None:
+    code = "import sys, microstream_lab.bars; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_unusable_trades_are_refused() -> None:
     tape = frame([trade(1, T0), trade(2, T0)])
     with pytest.raises(DataError, match="no column price"):
@@ -355,6 +377,8 @@ def test_unusable_trades_are_refused() -> None:
         bars_from_trades(tape.iloc[:0], "1m")
     with pytest.raises(DataError, match="2 values of symbol"):
         bars_from_trades(tape.assign(symbol=["A", "B"]), "1m")
+    with pytest.raises(DataError, match="a quantity that is not finite"):
+        bars_from_trades(tape.assign(quantity=[1.0, np.nan]), "1m")
     with pytest.raises(SettingsError, match="7m"):
         bars_from_trades(tape, "7m")
     with pytest.raises(SettingsError, match="7m"):
