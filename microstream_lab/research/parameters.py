@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 
 from microstream_lab.errors import ParameterError
 
-__all__ = ["Parameter", "notebook_parameters", "parse_text", "validated"]
+__all__ = ["Parameter", "find", "notebook_parameters", "parse_text", "validated"]
 
 _SCALARS: Final[dict[str, type]] = {"str": str, "int": int, "float": float, "bool": bool}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -104,15 +104,23 @@ def validated(
     ParameterError
         At an unknown name, with the known ones and the one probably meant, or an ill-typed value.
     """
-    for name in values:
-        if name not in parameters:
-            close = get_close_matches(name, parameters, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            known = ", ".join(parameters) or "none"
-            raise ParameterError(
-                f"{where}: found parameter {name!r}, expected one of: {known}{hint}"
-            )
-    return {name: parameters[name].accept(value) for name, value in values.items()}
+    return {name: find(name, parameters, where).accept(value) for name, value in values.items()}
+
+
+def find(name: str, parameters: Mapping[str, Parameter], where: str = "notebook") -> Parameter:
+    """The parameter of that name.
+
+    Raises
+    ------
+    ParameterError
+        If there is none, with those there are and the one probably meant.
+    """
+    if name in parameters:
+        return parameters[name]
+    close = get_close_matches(name, parameters, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    known = ", ".join(parameters) or "none"
+    raise ParameterError(f"{where}: found parameter {name!r}, expected one of: {known}{hint}")
 
 
 def parse_text(parameter: Parameter, text: str) -> Any:

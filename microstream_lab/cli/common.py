@@ -1,0 +1,109 @@
+"""What the commands share: settings, the store, the registry, options and plain tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from microstream_lab.registry import Registry
+    from microstream_lab.settings import Settings
+    from microstream_lab.store import Store
+
+__all__ = [
+    "End",
+    "Interval",
+    "Market",
+    "Start",
+    "Symbol",
+    "load_settings",
+    "on_terminal",
+    "open_registry",
+    "open_store",
+    "show_table",
+    "typed_path",
+]
+
+
+def _utc(text: str | None) -> str | None:
+    """Refuse what is no date before anything starts."""
+    if text is None:
+        return None
+    from microstream_lab.errors import SettingsError
+    from microstream_lab.schema import as_micros
+
+    try:
+        as_micros(text)
+    except SettingsError:
+        raise typer.BadParameter(f"found {text!r}, expected a date such as 2022-05-01") from None
+    return text
+
+
+def _upper(text: str | None) -> str | None:
+    return None if text is None else text.upper()
+
+
+Symbol = Annotated[
+    str | None, typer.Option(help="Symbol, such as BTCUSDT.", callback=_upper, metavar="SYMBOL")
+]
+Market = Annotated[
+    str | None, typer.Option(metavar="NAME", help="spot, um (USD-M futures) or sim.")
+]
+Interval = Annotated[str | None, typer.Option(metavar="TEXT", help="Bar interval: 1m, 5m, 1h.")]
+Start = Annotated[
+    str | None, typer.Option(callback=_utc, metavar="DATE", help="First moment, UTC.")
+]
+End = Annotated[
+    str | None, typer.Option(callback=_utc, metavar="DATE", help="Moment to stop before, UTC.")
+]
+
+
+def load_settings() -> Settings:
+    """The user's settings."""
+    from microstream_lab.settings import Settings
+
+    return Settings.load()
+
+
+def open_store(settings: Settings) -> Store:
+    """The user's store; nothing is opened before it is used."""
+    from microstream_lab.store import Store
+
+    return Store(settings.store_path)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The user's bundles."""
+    from microstream_lab.registry import Registry
+
+    return Registry(settings.models_path)
+
+
+def typed_path(path: Path, settings: Settings) -> Path:
+    """A path typed by the user: from where he stands, else from the home folder."""
+    path = path.expanduser()
+    return path.resolve() if path.exists() else settings.path(str(path))
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches, and a progress bar is of use."""
+    return sys.stderr.isatty()
+
+
+def show_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print columns of text, as wide as they need to be."""
+    lines = [[str(header) for header in headers], *([_cell(c) for c in row] for row in rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(headers))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if type(value) is int else str(value)

@@ -1,0 +1,249 @@
+"""``microstream train``, ``backtest`` and ``runs``: notebooks as commands, and their outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from microstream_lab.cli.common import (
+    End,
+    Interval,
+    Market,
+    Start,
+    Symbol,
+    load_settings,
+    on_terminal,
+    open_store,
+    show_table,
+    typed_path,
+)
+from microstream_lab.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from microstream_lab.settings import Settings
+
+__all__ = ["app", "backtest", "train"]
+
+app = typer.Typer(help="Notebook runs: list, show.")
+
+FeatureSet = Annotated[str | None, typer.Option(metavar="NAME", help="Feature set, such as seed.")]
+Regimes = Annotated[
+    int | None, typer.Option("--regimes", "--n-regimes", metavar="K", help="How many regimes.")
+]
+Contamination = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Share of training bars to flag as anomalies, in (0, 0.5]."),
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.")]
+Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Limit of the whole run.")]
+More = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter", "-p", metavar="NAME=VALUE", help="Any other parameter of the notebook."
+    ),
+]
+
+
+def train(
+    symbol: Symbol = None,
+    market: Market = None,
+    interval: Interval = None,
+    start: Start = None,
+    end: End = None,
+    feature_set: FeatureSet = None,
+    regimes: Regimes = None,
+    contamination: Contamination = None,
+    seed: Seed = None,
+    parameter: More = None,
+    timeout: Timeout = 3600.0,
+) -> None:
+    """Train a bundle with the notebook 02_train, and leave a report.
+
+    What is not given is as in your settings, else as in the notebook's parameters cell, which
+    trains on the built-in simulated market.
+
+    Example: microstream train --symbol BTCUSDT --market um --start 2022-01-01 --end 2022-05-01
+    """
+    settings = load_settings()
+    options = {
+        **_series(settings, symbol, market, interval),
+        **_models(settings, feature_set, regimes, contamination, seed),
+        **_span(start, end),
+    }
+    _run("02_train", options, parameter, settings, timeout)
+
+
+def backtest(
+    symbol: Symbol = None,
+    market: Market = None,
+    interval: Interval = None,
+    start: Start = None,
+    end: End = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--from", "--data-dir", help="Read these kline files instead of the store."),
+    ] = None,
+    feature_set: FeatureSet = None,
+    regimes: Regimes = None,
+    contamination: Contamination = None,
+    seed: Seed = None,
+    parameter: More = None,
+    timeout: Timeout = 3600.0,
+) -> None:
+    """Backtest an exposure per regime with the notebook 03_backtest, and leave a report.
+
+    With --from, symbol and interval are read from the file names, and the store is not touched.
+
+    Examples: microstream backtest --symbol BTCUSDT --market um --start 2022-05-01;
+    microstream backtest --from data/btc
+    """
+    settings = load_settings()
+    options = {
+        **_series(settings, symbol, market, interval),
+        **_models(settings, feature_set, regimes, contamination, seed),
+        **_span(start, end),
+    }
+    if data_dir is not None:
+        files = typed_path(data_dir, settings)
+        options = {**options, **_series_of_files(files, symbol, interval)}
+        options |= {"market": market or settings.market, "data_dir": str(files)}
+    _run("03_backtest", options, parameter, settings, timeout)
+
+
+@app.command("list", short_help="List the latest runs.")
+def list_runs(
+    last: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+) -> None:
+    """List the latest runs.
+
+    Example: microstream runs list --last 5
+    """
+    runs = open_store(load_settings()).runs(limit=last)
+    took = (runs["ended_at"] - runs["started_at"]).dt.total_seconds().map(_seconds)
+    rows = zip(runs["run_id"], runs["notebook"], runs["status"], took, runs["error"], strict=True)
+    show_table(("run", "notebook", "status", "took", "error"), rows)
+
+
+@app.command(short_help="Show a run.")
+def show(
+    run_id: Annotated[str, typer.Argument(help="Run id, the start of one, or 'last'.")] = "last",
+) -> None:
+    """Show a run: parameters, key figures, where its report is.
+
+    Example: microstream runs show last
+    """
+    settings = load_settings()
+    run = _find(open_store(settings).runs(), run_id)
+    took = _seconds((run["ended_at"] - run["started_at"]).total_seconds())
+    typer.echo(f"{run['run_id']}: {run['status']}, took {took}")
+    if run["status"] == "failed":
+        typer.echo(f"error: {run['error']}")
+    for title, name in (("parameters", "parameters"), ("key figures", "metrics")):
+        typer.echo(f"{title}:")
+        _show_pairs(run[name])
+    typer.echo(f"report: {settings.path(run['report'])}")
+
+
+def _show_pairs(values: Mapping[str, Any]) -> None:
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        typer.echo(f"  {name.ljust(width)}  {text}")
+
+
+def _run(
+    notebook: str,
+    options: dict[str, Any],
+    more: list[str] | None,
+    settings: Settings,
+    timeout_s: float,
+) -> None:
+    from microstream_lab.research.runs import run_notebook, typed_parameters
+
+    given = {**options, **typed_parameters(notebook, more or [], settings)}
+    run = run_notebook(
+        notebook,
+        given,
+        settings=settings,
+        store=open_store(settings),
+        timeout_s=timeout_s,
+        progress=on_terminal(),
+    )
+    seconds = ((run.ended_at or run.started_at) - run.started_at) / 1e6
+    typer.echo(f"{run.run_id}: done in {_seconds(seconds)}")
+    _show_pairs(run.metrics)
+    typer.echo(f"report: {settings.path(run.report or '')}")
+
+
+def _series(
+    settings: Settings, symbol: str | None, market: str | None, interval: str | None
+) -> dict[str, Any]:
+    """The series asked for; a symbol without a market is of the market the settings name."""
+    asked = _given(symbol=symbol, market=market, interval=interval)
+    own = settings.model_fields_set & {"symbol", "market", "interval"}
+    series = {name: getattr(settings, name) for name in own} | asked
+    if "symbol" in series and "market" not in series:
+        series["market"] = "sim" if series["symbol"].startswith("SIM") else settings.market
+    return series
+
+
+def _models(
+    settings: Settings,
+    feature_set: str | None,
+    n_regimes: int | None,
+    contamination: float | None,
+    seed: int | None,
+) -> dict[str, Any]:
+    own = {
+        "n_regimes": settings.hmm_n_components,
+        "contamination": settings.isolation_forest_contamination,
+    }
+    names = {"n_regimes": "hmm_n_components", "contamination": "isolation_forest_contamination"}
+    chosen = {n: v for n, v in own.items() if names[n] in settings.model_fields_set}
+    return chosen | _given(
+        feature_set=feature_set, n_regimes=n_regimes, contamination=contamination, seed=seed
+    )
+
+
+def _span(start: str | None, end: str | None) -> dict[str, Any]:
+    from microstream_lab.schema import as_micros
+
+    if start and end and as_micros(end) <= as_micros(start):
+        raise typer.BadParameter(f"found --end {end}, expected a moment after --start {start}")
+    return _given(start=start, end=end)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _series_of_files(path: Path, symbol: str | None, interval: str | None) -> dict[str, Any]:
+    """Symbol and interval by the names of kline files."""
+    from microstream_lab.market.files import find_files
+    from microstream_lab.market.names import parse_name
+
+    names = [name for name in map(parse_name, find_files(path)) if name and name.interval]
+    found = {(n.symbol, n.interval) for n in names}
+    wanted = [key for key in found if symbol in (None, key[0]) and interval in (None, key[1])]
+    if len(wanted) != 1:
+        series = ", ".join(sorted(f"{s} {i}" for s, i in found)) or "no names that tell"
+        raise typer.BadParameter(f"{path}: found {series}; say which: --symbol, --interval")
+    return {"symbol": wanted[0][0], "interval": wanted[0][1]}
+
+
+def _find(runs: pd.DataFrame, run_id: str) -> pd.Series[Any]:
+    found = runs[:1] if run_id == "last" else runs[runs["run_id"].str.startswith(run_id)]
+    if len(found) != 1:
+        expected = "expected one; see: microstream runs list"
+        raise RunError(f"run {run_id}: found {len(found)} such runs, {expected}")
+    return found.iloc[0]
+
+
+def _seconds(seconds: float) -> str:
+    return "-" if math.isnan(seconds) else f"{seconds:,.0f} s"

@@ -1,0 +1,69 @@
+"""Bars for a notebook: from the store, or straight from a folder of files.
+
+Invariant: files given by the user go through the same import as everything else, into a store
+that is thrown away; the user's own store is only read.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from microstream_lab.errors import DataError
+from microstream_lab.ingest import import_path
+from microstream_lab.settings import Settings
+from microstream_lab.store import Store
+
+__all__ = ["load_bars"]
+
+
+def load_bars(
+    symbol: str,
+    interval: str,
+    market: str = "spot",
+    start: object | None = None,
+    end: object | None = None,
+    data_dir: Path | str | None = None,
+    settings: Settings | None = None,
+) -> pd.DataFrame:
+    """A bars frame of one series.
+
+    Parameters
+    ----------
+    symbol, interval, market : str
+        The series.
+    start, end : date, str or int of microseconds, optional
+        First moment and the moment to stop before, UTC; everything there is by default.
+    data_dir : Path or str, optional
+        A kline file, a folder of them or a glob, to read instead of the store; relative to the
+        home folder.
+    settings : Settings, optional
+        Where the home folder is; the user's settings by default.
+
+    Raises
+    ------
+    DataError
+        If there are no such bars.
+    """
+    settings = settings or Settings.load()
+    if data_dir is None:
+        bars = Store(settings.store_path).bars(symbol, interval, start, end, market)
+        source, hint = str(settings.store_path), f"; microstream ingest {symbol} brings them in"
+    else:
+        source, hint = str(settings.path(str(data_dir))), ""
+        bars = _from_files(Path(source), symbol, interval, market, start, end)
+    if bars.empty:
+        asked = f"bars of {symbol} {interval} ({market}) from {start or 'the first'}"
+        raise DataError(source, "none", f"{asked} to {end or 'the last'}{hint}")
+    return bars
+
+
+def _from_files(
+    path: Path, symbol: str, interval: str, market: str, start: object | None, end: object | None
+) -> pd.DataFrame:
+    with tempfile.TemporaryDirectory(prefix="microstream-") as folder:
+        store = Store(Path(folder) / "imported.duckdb")
+        import_path(store, path, market)
+        return store.bars(symbol, interval, start, end, market)

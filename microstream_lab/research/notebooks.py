@@ -1,0 +1,48 @@
+"""Where the notebooks are, by path or by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import nbformat
+from nbformat import NotebookNode
+
+from microstream_lab.errors import RunError
+from microstream_lab.settings import Settings
+
+__all__ = ["find_notebook", "notebooks_folder", "read_notebook"]
+
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+
+
+def find_notebook(notebook: Path | str, settings: Settings) -> Path:
+    """The file of a notebook given as a path, or by the name of one of the project's.
+
+    Raises
+    ------
+    RunError
+        If there is no such file, naming the notebooks there are.
+    """
+    path = Path(notebook).expanduser()
+    folder = notebooks_folder(settings)
+    for candidate in (path, folder / path.name, folder / f"{path.name}.ipynb"):
+        if candidate.suffix == ".ipynb" and candidate.is_file():
+            return candidate.resolve()
+    there = ", ".join(sorted(each.stem for each in folder.glob("*.ipynb"))) or "none"
+    raise RunError(f"notebook {notebook}: not found; in {folder}: {there}")
+
+
+def notebooks_folder(settings: Settings) -> Path:
+    """``notebooks/`` of the home folder, else of the project."""
+    own = settings.path("notebooks")
+    return own if own.is_dir() else _PROJECT / "notebooks"
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """A notebook file as nbformat 4; raises :class:`RunError` if it is none."""
+    try:
+        notebook: NotebookNode = nbformat.read(path, 4)
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path}: found no readable notebook: {error}") from error
+    return notebook
