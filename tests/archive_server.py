@@ -18,6 +18,7 @@ import pandas as pd
 
 from microstream_lab.market.files import write_klines
 from microstream_lab.market.names import parse_name
+from microstream_lab.schema import QUALITIES
 
 Route = Callable[[dict[str, str]], Any]
 
@@ -46,6 +47,11 @@ class FakeClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+
+def as_read(bars: pd.DataFrame) -> pd.DataFrame:
+    """Factory bars with the categories that frames read from files have."""
+    return bars.assign(quality=bars["quality"].cat.set_categories(QUALITIES))
 
 
 class ArchiveServer:

@@ -91,7 +91,7 @@ def _require(rows: Rows, ok: _Mask, expected: str, *names: str) -> None:
 
 def _shown(rows: Rows, name: str, row: int) -> str:
     value = rows.columns[name][row]
-    if not name.endswith("_time") or infer_unit(value) != 1:
+    if not name.endswith("_time"):
         return str(value)
     clock = f"{pd.Timestamp(int(value), unit='us'):%Y-%m-%d %H:%M:%S.%f}"
     return clock.rstrip("0").rstrip(".")
@@ -99,14 +99,17 @@ def _shown(rows: Rows, name: str, row: int) -> str:
 
 def _convert_times(rows: Rows, *names: str) -> int:
     """Bring times to microseconds, all in the unit of the very first; return that unit."""
-    unit = infer_unit(float(rows.columns[names[0]][0]))
+    first = rows.columns[names[0]][0]
+    unit = infer_unit(float(first))
     if unit is None:
-        raise rows.error(0, f"{names[0]} {rows.columns[names[0]][0]}", TIME_RANGE)
+        raise rows.error(0, f"{names[0]} {first}", TIME_RANGE)
     word = next(word for word, size in UNITS_US.items() if size == unit)
     for name in names:
         wire = rows.columns[name]
         ok = (wire >= EARLIEST_US // unit) & (wire < LATEST_US // unit)
-        _require(rows, ok, f"a time in {word} as in the first row", name)
+        if not ok.all():
+            row = int(ok.argmin())
+            raise rows.error(row, f"{name} {wire[row]}", f"a time in {word} as in the first row")
         rows.columns[name] = to_micros_column(wire, unit)
     return unit
 

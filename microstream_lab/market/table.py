@@ -22,7 +22,7 @@ __all__ = ["Rows", "read_rows"]
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PATTERNS: Final = {
-    int: re.compile(rb"\s*-?\d{1,18}\s*"),
+    int: re.compile(rb"\s*-?\d{1,19}\s*"),
     float: _NUMBER,
     bool: re.compile(rb"true|True|TRUE|false|False|FALSE"),
     str: re.compile(rb"[^\"]*"),
