@@ -71,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _complain(error, debug="--debug" in words[:1])
         code = error.exit_code if isinstance(error, typer.TyperException) else 1
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("error: interrupted", err=True)
         code = _INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None  # whoever read us has gone: no flush at exit
@@ -79,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         _complain(error, debug="--debug" in words[:1])
         code = 1
+    if code == _INTERRUPTED:
+        typer.echo("error: interrupted", err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

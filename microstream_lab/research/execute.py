@@ -61,7 +61,7 @@ def execute(
                 language="python",
                 cwd=notebook.parent,
                 progress_bar={"desc": notebook.stem, "disable": not progress, "leave": False},
-                extra_arguments=["--IPKernelApp.log_level=40"],  # its warnings reach the terminal
+                extra_arguments=["--IPKernelApp.log_level=50"],  # what it logs is on our stderr
                 execution_timeout=timeout_s,
                 # nbclient counts per cell, and reads zero as no limit
                 timeout_func=lambda _cell: max(deadline - time.monotonic(), 0.01),
