@@ -427,35 +427,40 @@ def test_captured_trades_give_the_bars_of_the_exchange(real_data: Path) -> None:
     expected = klines.loc[bars.index, ["k1", "k2", "k3", "k4", "k5", "k7", "k8", "k9", "k10"]]
     assert bars["trades"].tolist() == [8863, 9913]
     np.testing.assert_array_equal(bars[list(BAR_VALUES)].to_numpy(), expected.to_numpy())
-    live = [
-        b for b in streamed_as(trades, "5m") if b.open_time in set(bars.index.as_unit("us").asi8)
-    ]
-    assert live == list(iter_bars(bars))
+    builder = BarBuilder("BTCUSDT", "5m")
+    live = [bar for each in trades for bar in builder.update(each)]
+    assert live[1:3] == list(iter_bars(bars))
 
 
-def streamed_as(trades: list[AggTrade], interval: str) -> list[Bar]:
-    builder = BarBuilder(trades[0].symbol, interval)
-    return [bar for each in trades for bar in builder.update(each)]
-
-
-@pytest.mark.realdata
-@pytest.mark.parametrize("interval", ["1s", "1m", "1d"])
-def test_archived_trades_of_a_day_equal_an_exact_sum(real_data: Path, interval: str) -> None:
+@pytest.fixture(scope="module")
+def archived_day(real_data: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Trades of a day, and their volumes as exact integers: units of 1e-8 base and 1e-7 quote."""
     names = ["agg_id", "price", "quantity", "first_id", "last_id", "trade_time", "buyer_is_maker"]
     path = real_data / "trades" / "BTCUSDC-aggTrades-2025-10-08.zip"
     text = pd.read_csv(path, names=[*names, "best"], dtype={"price": str, "quantity": str})
-    lots = (text["quantity"].map(Decimal) * 10**8).astype("int64")
-    cents = (text["price"].map(Decimal) * 100).astype("int64")
+    base, price = (
+        text[name].str.replace(".", "").astype("int64") for name in ("quantity", "price")
+    )
+    quote = (base // 1000) * (price // 1_000_000)  # lots of 1e-5 times cents
+    exact = pd.DataFrame({"base": base, "quote": quote, "time": text["trade_time"]})
     trades = text.astype({"price": float, "quantity": float}).assign(
         trade_time=pd.to_datetime(text["trade_time"], unit="us", utc=True),
         market="spot",
         symbol="BTCUSDC",
     )
+    return trades, exact
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("interval", ["1s", "1m", "1d"])
+def test_archived_trades_of_a_day_equal_an_exact_sum(
+    archived_day: tuple[pd.DataFrame, pd.DataFrame], interval: str
+) -> None:
+    trades, exact = archived_day
     bars = bars_from_trades(trades, interval)
-    exact = pd.DataFrame({"volume": lots, "quote": lots // 1000 * cents})  # units of 1e-8 and 1e-7
-    by_bar = exact.groupby(text["trade_time"] // interval_us(interval)).sum()
+    by_bar = exact.groupby(exact["time"] // interval_us(interval)).sum()
     traded = bars[bars["trades"] > 0]
-    np.testing.assert_array_equal(traded["volume"], by_bar["volume"] / 1e8)
+    np.testing.assert_array_equal(traded["volume"], by_bar["base"] / 1e8)
     np.testing.assert_array_equal(traded["quote_volume"], by_bar["quote"] / 1e7)
-    assert bars["trades"].sum() == (text["last_id"] - text["first_id"] + 1).sum()
+    assert bars["trades"].sum() == (trades["last_id"] - trades["first_id"] + 1).sum()
     assert set(bars["quality"]) == {"complete"}
