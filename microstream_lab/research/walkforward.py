@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.bundle import ModelBundle
-from microstream_lab.errors import DataError, MicrostreamError, SettingsError
+from microstream_lab.errors import DataError, LookAheadError, MicrostreamError, SettingsError
 from microstream_lab.features import features_from_bars
 from microstream_lab.research.signals import require_filtered
 from microstream_lab.schema import interval_us, require_bars, series_key
 from microstream_lab.training import train_bundle
 
-__all__ = ["Fold", "Span", "WalkForward", "fold_windows", "span_us", "walk_forward"]
+__all__ = ["Fold", "Span", "WalkForward", "fold_windows", "pinned", "span_us", "walk_forward"]
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +142,24 @@ def walk_forward(
         pd.DataFrame(rows).set_index("fold"),
         tuple(bundle for bundle, _ in results),
     )
+
+
+def pinned(bundle: ModelBundle) -> Callable[..., ModelBundle]:
+    """A trainer that keeps `bundle` instead of fitting: for testing a saved bundle as it is.
+
+    It raises :class:`LookAheadError` for a fold whose training window ends before the bundle's.
+    """
+
+    def keep(bars: pd.DataFrame, **_: Any) -> ModelBundle:
+        last, trained_until = bars.index[-1], _stamp(bundle.end)
+        if last + pd.Timedelta(interval_us(bundle.interval), unit="us") < trained_until:
+            raise LookAheadError(
+                f"bundle {bundle.bundle_id}: found training until {trained_until}, "
+                f"expected none after {last}, where the fold's training ends"
+            )
+        return bundle
+
+    return keep
 
 
 def fold_windows(
