@@ -32,7 +32,7 @@ types: install ## mypy --strict on the package
 	@$(BIN)/mypy
 
 test-code: install ## the tests, on two cores
-	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 tests
+	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \

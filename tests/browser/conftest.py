@@ -1,0 +1,85 @@
+"""A JupyterLab on a free loopback port, and a Chromium that may talk to nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workbench import (
+    CHROMIUM_FLAGS,
+    ROOT,
+    TOKEN,
+    Lab,
+    Visitor,
+    free_port,
+    lab_environment,
+    loopback_only,
+    wait_until_up,
+)
+
+
+def missing(what: str) -> None:
+    """Skip, saying what is missing; where CI is set that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI may not skip the browser tests")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        missing("no chromium on the PATH")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """`microstream lab` as a user starts it, but without opening a browser."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(ROOT / "notebooks", home / "notebooks")  # JupyterLab saves what it ran
+    port = free_port()
+    command = [
+        *(str(Path(sys.executable).with_name("microstream")), "lab", "--no-browser"),
+        *(f"--port={port}", f"--IdentityProvider.token={TOKEN}"),
+        "--LabApp.expose_app_in_browser=True",
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with (home / "lab.log").open("wb") as log:
+        server = subprocess.Popen(
+            command, cwd=home, env=lab_environment(home), stdout=log, stderr=log
+        )
+        try:
+            wait_until_up(url, server)
+            yield Lab(url, home)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+@pytest.fixture
+def visitor(chromium: str) -> Iterator[Visitor]:
+    """A page in a fresh Chromium profile; whatever it asks of the outside is refused and noted."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("no playwright, expected the extra 'browser'")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        context = browser.new_context(
+            service_workers="block", viewport={"width": 1400, "height": 1000}
+        )
+        visitor = Visitor(context.new_page())
+        context.route("**/*", lambda route: loopback_only(route, visitor))
+        visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+        yield visitor
+        browser.close()
