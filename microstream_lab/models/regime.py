@@ -27,6 +27,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
+# Its one warning, that a last step lost likelihood, is what `starts_` tells with figures.
+logging.getLogger("hmmlearn").setLevel(logging.ERROR)
 
 
 class RegimeModel(BaseEstimator):  # type: ignore[misc]
