@@ -51,12 +51,13 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
         "--LabApp.expose_app_in_browser=True",
     ]
     url = f"http://127.0.0.1:{port}"
-    with (home / "lab.log").open("wb") as log:
+    log = home / "lab.log"
+    with log.open("wb") as sink:
         server = subprocess.Popen(
-            command, cwd=home, env=lab_environment(home), stdout=log, stderr=log
+            command, cwd=home, env=lab_environment(home), stdout=sink, stderr=sink
         )
         try:
-            wait_until_up(url, server)
+            wait_until_up(url, server, log)
             yield Lab(url, home)
         finally:
             server.send_signal(signal.SIGTERM)

@@ -67,9 +67,10 @@ def lab_environment(home: Path) -> dict[str, str]:
     retry=retry_if_not_exception_type(RuntimeError),
     reraise=True,
 )
-def wait_until_up(url: str, server: subprocess.Popen[bytes]) -> None:
+def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     if server.poll() is not None:
-        raise RuntimeError(f"microstream lab ended with {server.returncode} before it was up")
+        told = log.read_text("utf-8", "replace")[-2_000:]
+        raise RuntimeError(f"microstream lab ended with {server.returncode}:\n{told}")
     httpx.get(f"{url}/api/status", params={"token": TOKEN}, timeout=5).raise_for_status()
 
 
