@@ -19,7 +19,7 @@ LAYERS = {
     | {"summing", "training"},
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},
-    "uses": {"doctor", "live", "prepare", "research"},
+    "uses": {"doctor", "live", "prepare", "research", "theme"},
     "command line": {"cli"},
 }
 """From the innermost layer to the outermost; a layer imports itself and those before it."""

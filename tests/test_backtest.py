@@ -176,6 +176,14 @@ def test_regimes_share_out_the_whole_sample_and_the_whole_return():
     assert (table["mean_return"] < table["high"]).all()
 
 
+def test_a_regime_that_never_was_still_has_its_row():
+    bars, signals = random_market(400, seed=11, interval="1h", n_regimes=2)
+    table = backtest(signals.assign(p_2=0.0), bars, [1, 0.5, 0]).by_regime
+    assert table.index.tolist() == [-1, 0, 1, 2]
+    assert table.loc[2, "bars"] == 0
+    assert np.isnan(table.loc[2, "mean_return"])
+
+
 def test_volatility_target_scales_by_the_past_and_reaches_its_volatility():
     generator = np.random.default_rng(6)
     scale = np.repeat([0.0005, 0.002, 0.0008], 20_000)

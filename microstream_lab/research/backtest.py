@@ -50,6 +50,8 @@ class BacktestResult:
         Close-to-close simple returns.
     regime : ndarray of shape (n_bars - 1,)
         The regime acted upon: that of the bar before.
+    n_regimes : int
+        K; 0 where positions were given without regimes.
     first_time : Timestamp
         ``open_time`` of the first bar, where both equities are 1.
     """
@@ -58,6 +60,7 @@ class BacktestResult:
     buy_and_hold: Ledger
     market: Floats
     regime: npt.NDArray[np.int64]
+    n_regimes: int
     first_time: pd.Timestamp
     level: float = 0.9
     n_resamples: int = 1000
@@ -84,13 +87,13 @@ class BacktestResult:
     def by_regime(self) -> pd.DataFrame:
         """What the market did under each regime, known beforehand, and what was earned in it.
 
-        Indexed by regime (-1 is unknown): ``bars``, ``share``; ``mean_return`` of the market a
-        year with its interval ``low``, ``high``; ``volatility`` and ``sharpe`` of the market;
-        ``mean_position``, and ``contribution`` of the regime to the strategy's yearly net return.
+        Indexed by regime (-1 is unknown), those that never were included: ``bars``, ``share``;
+        ``mean_return`` of the market a year with its interval ``low``, ``high``; ``volatility``
+        and ``sharpe`` of the market; ``mean_position``, and ``contribution`` of the regime to the
+        strategy's yearly net return.
         """
-        return regime_figures(
-            self.strategy, self.market, self.regime, self.level, self.n_resamples, self.seed
-        )
+        options = (self.level, self.n_resamples, self.seed)
+        return regime_figures(self.strategy, self.market, self.regime, self.n_regimes, *options)
 
     @property
     def turnover(self) -> float:
@@ -181,13 +184,13 @@ def backtest(
     targets = target_positions(signals, exposure)
     if volatility_target is not None:
         targets *= _leverage(bars, volatility_target, max_leverage, volatility_halflife)
-    regime = signals["regime"].to_numpy(np.int64)
     return backtest_positions(
         targets,
         bars,
         cost_bps,
         band=band,
-        regime=regime,
+        regime=signals["regime"].to_numpy(np.int64),
+        n_regimes=require_filtered(signals),
         level=level,
         n_resamples=n_resamples,
         seed=seed,
@@ -201,6 +204,7 @@ def backtest_positions(
     *,
     band: float = 0.0,
     regime: npt.ArrayLike | None = None,
+    n_regimes: int = 0,
     level: float = 0.9,
     n_resamples: int = 1000,
     seed: int = 0,
@@ -215,6 +219,8 @@ def backtest_positions(
         See :func:`backtest`.
     regime : array_like of shape (n_bars,), optional
         For :attr:`BacktestResult.by_regime`; unknown (-1) unless given.
+    n_regimes : int
+        K of those regimes.
     """
     wanted = np.asarray(targets, np.float64)
     _check(wanted, bars, cost_bps, band)
@@ -227,8 +233,17 @@ def backtest_positions(
         _ledger(position, market, cost_bps, index, bars_per_year)
         for position in (held[:-1], np.ones(len(market)))
     )
-    first = bars.index[0]
-    return BacktestResult(strategy, hold, market, labels[:-1], first, level, n_resamples, seed)
+    return BacktestResult(
+        strategy,
+        hold,
+        market,
+        labels[:-1],
+        n_regimes,
+        bars.index[0],
+        level,
+        n_resamples,
+        seed,
+    )
 
 
 def target_positions(signals: pd.DataFrame, exposure: Exposure) -> Floats:

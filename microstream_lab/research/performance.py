@@ -144,10 +144,16 @@ def _deepest(days: Floats) -> Floats:
 
 
 def regime_figures(
-    ledger: Ledger, market: Floats, regime: Ints, level: float, n: int, seed: int
+    ledger: Ledger,
+    market: Floats,
+    regime: Ints,
+    n_regimes: int,
+    level: float,
+    n: int,
+    seed: int,
 ) -> pd.DataFrame:
     """What the market did and the strategy earned under each regime; see ``by_regime``."""
-    labels = np.unique(regime)
+    labels = np.union1d(np.unique(regime), np.arange(n_regimes))
     starts = day_starts(ledger.index)
     rows = []
     for label in labels:
@@ -177,6 +183,6 @@ def _regime_row(
         "high": float(high),
         "volatility": float(volatility),
         "sharpe": float(mean / volatility) if volatility > 0 else np.nan,
-        "mean_position": float(inside @ ledger.position / bars),
+        "mean_position": float(inside @ ledger.position / bars) if bars else np.nan,
         "contribution": float(inside @ ledger.net / len(inside) * per_year),
     }
