@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microstream_lab import folding
-from microstream_lab.bars import BarBuilder, bars_from_trades
+from microstream_lab.bars import BarBuilder, bars_from_trades, folding
+from microstream_lab.bars.summing import added, joined, settled
 from microstream_lab.errors import DataError, LateTradeError, SettingsError
 from microstream_lab.schema import (
     BAR_COLUMNS,
@@ -32,7 +32,6 @@ from microstream_lab.schema import (
     iter_bars,
     require_bars,
 )
-from microstream_lab.summing import added, joined, settled
 
 MINUTE = 60_000_000
 T0 = 1_723_161_240_000_000  # 2024-08-08 23:54
@@ -352,7 +351,12 @@ def test_trades_are_not_touched() -> None:
 def test_other_time_units_give_the_same_bars() -> None:
     tape = frame([trade(1, T0 + 1000), trade(2, T0 + 3 * MINUTE)])
     coarse = tape.assign(trade_time=tape["trade_time"].astype("datetime64[ms, UTC]"))
-    pd.testing.assert_frame_equal(bars_from_trades(coarse, "1m"), bars_from_trades(tape, "1m"))
+    naive = tape.assign(
+        trade_time=tape["trade_time"].astype("datetime64[ns, UTC]").dt.tz_localize(None)
+    )
+    number = tape.assign(trade_time=tape["trade_time"].astype("int64"))
+    for other in (coarse, naive, number):
+        pd.testing.assert_frame_equal(bars_from_trades(other, "1m"), bars_from_trades(tape, "1m"))
 
 
 def test_one_compiled_kernel_serves_every_layout_of_the_columns() -> None:

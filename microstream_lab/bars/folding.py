@@ -1,8 +1,9 @@
-"""Trades folded into bars: one compiled pass over the columns, all sums in registers.
+"""Trades folded into bars: one compiled pass over the columns.
 
 Invariant: the float operations and their order are those of
-:class:`microstream_lab.bars.BarBuilder`, so the two agree in every bit. Importing this module
-imports numba; nothing is compiled before the first call, and what was compiled is cached on disk.
+:class:`~microstream_lab.bars.builder.BarBuilder`, so the two agree in every bit. Importing this
+module imports numba; nothing is compiled before the first call, and what was compiled is cached on
+disk.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from microstream_lab import summing
+from microstream_lab.bars import summing
 
 __all__ = ["fold", "survey"]
 

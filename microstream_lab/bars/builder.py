@@ -1,164 +1,24 @@
-"""Trades to bars, in batch and one at a time.
+"""Trades to bars, one trade at a time.
 
-Invariant: a trade belongs to the bar of its own ``trade_time``, as in the exchange's klines; within
-a bar the order is that of ``agg_id``. A bar is closed by a trade of a later bar or by a watermark
-that proves the market quiet, never by a clock. Both faces do the same float operations in the same
-order, so they agree in every bit, and sums end on the exchange's own eighth decimal.
+Invariant: a bar is closed by a trade of a later bar or by a watermark that proves the market quiet,
+never by a clock; what was closed is never silently changed, and no trade is silently left out.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
+from microstream_lab.bars.summing import joined, settled
 from microstream_lab.errors import DataError, LateTradeError
 from microstream_lab.schema import (
-    BAR_VALUES,
     COMPLETE,
     PARTIAL,
     QUALITIES,
-    TRADE_COLUMNS,
     AggTrade,
     Bar,
     Quality,
-    as_micros,
     interval_us,
 )
-from microstream_lab.summing import joined, settled
 
-__all__ = ["BarBuilder", "bars_from_trades"]
-
-_FOLDED: Final[dict[str, type]] = {
-    "trade_time": np.int64,
-    "agg_id": np.int64,
-    "price": np.float64,
-    "quantity": np.float64,
-    "first_id": np.int64,
-    "last_id": np.int64,
-    "buyer_is_maker": np.bool_,
-}
-
-
-def bars_from_trades(
-    trades: pd.DataFrame, interval: str, until: object | None = None
-) -> pd.DataFrame:
-    """Bars of the trades of one symbol, quiet bars included.
-
-    Parameters
-    ----------
-    trades : DataFrame
-        The columns :data:`~microstream_lab.schema.TRADE_COLUMNS`, ``market`` and ``symbol``,
-        ordered by ``agg_id``. A ``trade_time`` may be earlier than that of the trade before it:
-        the trade still counts in the bar of its own time.
-    interval : str
-        Such as ``"1m"``.
-    until : timestamp, str or int of microseconds, optional
-        A time before which the trades are known to be all there are: quiet bars that end by then
-        are added after the last trade's bar.
-
-    Returns
-    -------
-    DataFrame
-        A bars frame from the first trade's bar to the last's. The first and the last bar hold
-        whatever the frame holds of them. Bars between whose ids some are missing, and those the
-        hole lies in, are ``partial``, all others ``complete``.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, there are no trades, a number is not finite, or ``agg_id`` does not
-        rise from row to row.
-    """
-    from microstream_lab.folding import fold, survey  # numba loads with the first batch only
-
-    _require_trades(trades)
-    step = interval_us(interval)
-    times, agg_ids, *columns = (_plain(trades[name]) for name in _FOLDED)
-    fallen, n_holes, in_order = survey(agg_ids, times, step)
-    if fallen >= 0:
-        found = f"agg_id {agg_ids[fallen]} after {agg_ids[fallen - 1]}"
-        raise DataError(f"trades, row {fallen}", found, "agg_id ascending and unique")
-    in_id_order = times
-    if not in_order:
-        order = np.argsort(times // step, kind="stable")
-        times, *columns = (_fixed(column[order]) for column in (times, *columns))
-    open_times = _open_times(times, step, until)
-    price, quantity, first_ids, last_ids, maker = columns
-    values = fold(times, price, quantity, first_ids, last_ids, maker, step, len(open_times))
-    quality = np.zeros(len(open_times), dtype=np.int8)
-    if n_holes:
-        _mark_holes(quality, agg_ids, (in_id_order - open_times[0]) // step)
-    return _bars_frame(open_times, values, quality, trades, interval)
-
-
-def _require_trades(trades: pd.DataFrame) -> None:
-    missing = [n for n in (*TRADE_COLUMNS, "market", "symbol") if n not in trades.columns]
-    if missing:
-        expected = f"columns {' '.join(TRADE_COLUMNS)} market symbol"
-        raise DataError("trades", f"no column {missing[0]}", expected)
-    if trades.empty:
-        raise DataError("trades", "no rows", "at least one trade")
-    for name in ("market", "symbol"):
-        if (trades[name] != trades[name].iloc[0]).any():
-            found = f"{trades[name].nunique()} values of {name}"
-            raise DataError("trades", found, "trades of one symbol")
-    for name in ("price", "quantity"):
-        if not np.isfinite(trades[name].to_numpy(np.float64).sum()):
-            raise DataError("trades", f"a {name} that is not finite", "finite numbers")
-
-
-def _plain(column: pd.Series[Any]) -> NDArray[Any]:
-    """A column as the kernel takes it; times become microseconds."""
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return _fixed(pd.DatetimeIndex(column).as_unit("us").asi8)
-    return _fixed(column.to_numpy(_FOLDED[str(column.name)]))
-
-
-def _fixed(values: NDArray[Any]) -> NDArray[Any]:
-    """Contiguous and read-only, always: every other layout would be compiled for anew."""
-    view = np.ascontiguousarray(values).view()
-    view.flags.writeable = False
-    return view
-
-
-def _open_times(times: NDArray[np.int64], step: int, until: object | None) -> NDArray[np.int64]:
-    first, last = times[0] - times[0] % step, times[-1] - times[-1] % step
-    if until is not None:
-        last = max(last, as_micros(until) // step * step - step)
-    return np.arange(first, last + step, step, dtype=np.int64)
-
-
-def _mark_holes(
-    quality: NDArray[np.int8], agg_ids: NDArray[np.int64], bars: NDArray[np.int64]
-) -> None:
-    """Call partial what lies between two trades with ids missing between them."""
-    rows = np.flatnonzero(np.diff(agg_ids) != 1)
-    ends = np.sort([bars[rows], bars[rows + 1]], axis=0)
-    n_holes = np.zeros(len(quality) + 1, dtype=np.int64)
-    np.add.at(n_holes, ends[0], 1)
-    np.add.at(n_holes, ends[1] + 1, -1)
-    quality[n_holes.cumsum()[:-1] > 0] = QUALITIES.index(PARTIAL)
-
-
-def _bars_frame(
-    open_times: NDArray[np.int64],
-    values: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
-    quality: NDArray[np.int8],
-    trades: pd.DataFrame,
-    interval: str,
-) -> pd.DataFrame:
-    prices, sums, counts = values
-    columns = (*prices.T, *sums[:, :2].T, counts, *sums[:, 2:].T)
-    index = pd.DatetimeIndex(open_times.view("M8[us]"), tz="UTC", name="open_time")
-    bars = pd.DataFrame(dict(zip(BAR_VALUES, columns, strict=True)), index=index)
-    bars["quality"] = pd.Categorical.from_codes(quality, pd.Index(QUALITIES))
-    constants = {name: str(trades[name].iloc[0]) for name in ("market", "symbol")}
-    for name, value in {**constants, "interval": interval}.items():
-        bars[name] = pd.Categorical.from_codes(np.zeros_like(quality), pd.Index([value]))
-    return bars
+__all__ = ["BarBuilder"]
 
 
 class BarBuilder:
@@ -176,7 +36,8 @@ class BarBuilder:
     The state is a score of numbers and can be pickled at any time. Trades of one symbol carry
     ascending times on the exchange; one whose bar has been closed nevertheless is refused with
     :class:`~microstream_lab.errors.LateTradeError` and changes nothing, and its bar is to be made
-    anew with :func:`bars_from_trades`, which counts such a trade in the bar of its own time.
+    anew with :func:`~microstream_lab.bars.bars_from_trades`, which counts such a trade in the bar
+    of its own time.
     """
 
     __slots__ = (
