@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from microstream_lab.errors import DataError
 from microstream_lab.market.wire import constant_category
@@ -52,6 +53,12 @@ _DIFFERS: Final = f"({_OTHER_VALUES} OR {_COMPLETES} OR new.revision > old.revis
 _IS_BETTER: Final = (
     f"($replace OR {_COMPLETES} OR new.quality = 'repaired' OR new.revision > old.revision)"
 )
+# Far cheaper than comparing, and in most imports the answer is no.
+_MAY_BE_THERE: Final = """
+SELECT EXISTS (
+    FROM bars WHERE open_time BETWEEN $first AND $last AND list_contains($symbols, symbol)
+)
+"""
 _COMPARE: Final = f"""
 SELECT count(*), count(*) FILTER ({_DIFFERS}), count(*) FILTER ({_DIFFERS} AND {_IS_BETTER})
 FROM incoming AS new JOIN bars AS old ON {_SAME_BAR}
@@ -126,7 +133,9 @@ def write_staged(connection: Connection, rows: pa.Table, *, replace: bool = Fals
     connection.register("incoming", rows)
     try:
         options = {"replace": replace}
-        present, differing, better = _counted(connection, _COMPARE, options)
+        present, differing, better = 0, 0, 0
+        if _may_be_there(connection, rows):
+            present, differing, better = _fetch_row(connection, _COMPARE, options)
         if better:
             connection.execute(_REPLACE, options)
         if present < rows.num_rows:
@@ -151,7 +160,17 @@ def read_bars(connection: Connection, series: Series, span: Span) -> pd.DataFram
     return frame[list(BAR_COLUMNS)]
 
 
-def _counted(connection: Connection, query: str, values: dict[str, bool]) -> tuple[int, ...]:
+def _may_be_there(connection: Connection, rows: pa.Table) -> bool:
+    times = pc.min_max(rows["open_time"])
+    values = {
+        "first": times["min"].as_py(),
+        "last": times["max"].as_py(),
+        "symbols": rows["symbol"].unique().to_pylist(),
+    }
+    return bool(_fetch_row(connection, _MAY_BE_THERE, values)[0])
+
+
+def _fetch_row(connection: Connection, query: str, values: dict[str, Any]) -> tuple[int, ...]:
     row = connection.execute(query, values).fetchone()
     assert row is not None
     return row

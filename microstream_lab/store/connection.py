@@ -94,6 +94,8 @@ class EmbeddedFile:
             left = max(0.0, self.timeout_s - (time.monotonic() - started))
             connection = self._patiently(lambda: self._connect(read_only=False), left)
             with contextlib.closing(connection), self._translating():
+                # Filling a keyed table is serial work; a second thread would mostly spin.
+                connection.execute("SET threads = 1")
                 with transaction(connection):
                     migrate(connection, str(self.path))
                 yield connection

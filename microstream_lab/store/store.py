@@ -84,7 +84,7 @@ class Store:
 
     def import_klines(
         self,
-        path: Path | str,
+        path: Path | str | Iterable[Path],
         market: str = "spot",
         symbol: str | None = None,
         interval: str | None = None,
@@ -96,8 +96,8 @@ class Store:
 
         Parameters
         ----------
-        path : Path or str
-            A CSV or zip, a folder of them or a glob.
+        path : Path, str or iterable of Path
+            A CSV or zip, a folder of them, a glob, or a list of files.
         market : {"spot", "um", "sim"}
             The market they are of.
         symbol, interval : str, optional

@@ -1,0 +1,91 @@
+"""Import a year of minutes beside the plain way: ``pandas.read_csv`` and INSERT, nothing checked.
+
+Both fill the same keyed table from the same zips, in turns, each time in a fresh file. Prints the
+medians and their ratio; with ``--max-ratio`` a higher one is a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from microstream_lab import Store, simulate_market
+from microstream_lab.schema import BAR_VALUES
+from microstream_lab.store.tables import MIGRATIONS
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "klines_1m"
+COLUMNS = [
+    *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume"),
+    *("trades", "taker_buy_base", "taker_buy_quote", "ignore"),
+]
+
+
+def plain_way(folder: Path, store: Path) -> None:
+    """What a user would write by hand."""
+    with duckdb.connect(store) as connection:
+        connection.execute(MIGRATIONS[1])
+        for file in sorted(folder.glob("*.zip")):
+            frame = pd.read_csv(file, header=0, names=COLUMNS)
+            symbol, interval = file.name.split("-")[:2]
+            connection.register("frame", frame)
+            connection.execute(
+                f"INSERT INTO bars SELECT 'um', '{symbol}', '{interval}', "
+                f"make_timestamptz(open_time * 1000), {', '.join(BAR_VALUES)}, 'complete', 0 "
+                "FROM frame"
+            )
+
+
+def our_way(folder: Path, store: Path) -> None:
+    """Read, checked, compared with what is there, told."""
+    Store(store).import_klines(folder, market="um")
+
+
+def seconds(way: Callable[[Path, Path], None], folder: Path) -> float:
+    """Time of one import into a fresh file."""
+    with tempfile.TemporaryDirectory() as home:
+        started = time.perf_counter()
+        way(folder, Path(home) / "bench.duckdb")
+        return time.perf_counter() - started
+
+
+def simulated_files(folder: Path) -> Path:
+    """Zips of a simulated year, in the archive's naming, where the real ones are absent."""
+    bars = simulate_market("2022-01-01", n_bars=525_600, interval="1m", seed=0).bars
+    for month, rows in bars.groupby(bars.index.strftime("%Y-%m")):
+        name = f"SIMUSDT-1m-{month}"
+        frame = rows[list(BAR_VALUES)].assign(ignore=0)
+        frame.insert(0, "open_time", rows.index.asi8 // 1000)
+        frame.insert(6, "close_time", frame["open_time"] + 59_999)
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}.csv", frame[COLUMNS].to_csv(index=False))
+    return folder
+
+
+def main() -> None:
+    """Take turns, print medians and ratio, fail where the ratio is too high."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="kline zips of one interval (futures)")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--max-ratio", type=float, default=float("inf"))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        folder = asked.folder or (REAL if REAL.is_dir() else simulated_files(Path(home)))
+        our_way(folder, Path(home) / "warm.duckdb")
+        turns = [(seconds(plain_way, folder), seconds(our_way, folder)) for _ in range(asked.turns)]
+    plain, ours = (statistics.median(times) for times in zip(*turns, strict=True))
+    print(f"import of {folder.name}: plain {plain:.2f} s, checked {ours:.2f} s")
+    print(f"ratio {ours / plain:.2f} (median of {asked.turns} turns)")
+    sys.exit(ours / plain > asked.max_ratio)
+
+
+if __name__ == "__main__":
+    main()
