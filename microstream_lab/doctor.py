@@ -18,6 +18,7 @@ from typing import Final
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
 from microstream_lab.errors import BundleError, MicrostreamError
+from microstream_lab.market.offline import is_loopback
 from microstream_lab.market.rest import RestClient, rest_url
 from microstream_lab.registry import Registry
 from microstream_lab.settings import Settings
@@ -114,9 +115,9 @@ def _kernel(name: str = "python3") -> Check:
 
 
 def _exchange(settings: Settings) -> Check:
-    if settings.microstream_offline:
-        return Check("exchange", "offline by setting (MICROSTREAM_OFFLINE)")
     url = rest_url(settings, settings.market)
+    if settings.microstream_offline and not is_loopback(url):
+        return Check("exchange", "offline by setting (MICROSTREAM_OFFLINE)")
     try:
         asyncio.run(asyncio.wait_for(_ping(url, settings), _PATIENCE_S))
     except TimeoutError:

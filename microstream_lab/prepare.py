@@ -85,16 +85,15 @@ def _has_bars(store: Store, sample: Sample) -> bool:
 
 
 def _import_bars(store: Store, settings: Settings, sample: Sample, bar: tqdm[None]) -> int:
-    from microstream_lab.ingest import import_path
     from microstream_lab.market.files import write_klines
 
-    bar.set_description("Simulating a market")
+    bar.set_description_str("Simulating a market")
     bars = pd.concat(list(_simulated(sample, bar)))
     folder = settings.path("data", "simulated")
     shutil.rmtree(folder, ignore_errors=True)  # whatever an earlier attempt left
     write_klines(bars, folder)
-    bar.set_description("Importing it")
-    report = import_path(store, folder, sample.market)
+    bar.set_description_str("Importing it")
+    report = store.import_klines(folder, sample.market)
     bar.update(_IMPORT)
     return report.counts.new
 
@@ -111,7 +110,7 @@ def _promote_bundle(store: Store, registry: Registry, sample: Sample, bar: tqdm[
     """Promote the newest version there is, and train one if there is none."""
     from microstream_lab.training import train_bundle
 
-    bar.set_description("Training a first bundle")
+    bar.set_description_str("Training a first bundle")
     versions = registry.list(sample.symbol, sample.interval, sample.market)
     if versions:
         version = versions[-1].version

@@ -16,6 +16,7 @@ from microstream_lab.cli.common import (
     open_store,
     show_table,
     typed_path,
+    upper,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ _RANGES_SHOWN = 20
 
 def ingest(
     symbol: Annotated[
-        str | None, typer.Argument(metavar="[SYMBOL]", help="Symbol to download, such as BTCUSDT.")
+        str | None,
+        typer.Argument(metavar="[SYMBOL]", callback=upper, help="Symbol, such as BTCUSDT."),
     ] = None,
     interval: Interval = None,
     start: Start = None,
@@ -47,25 +49,29 @@ def ingest(
     Examples: microstream ingest BTCUSDT --interval 1m --start 2024-01-01;
     microstream ingest --from ~/Downloads/klines --market um
     """
-    from microstream_lab import ingest as work
+    from microstream_lab.ingest import import_path
+    from microstream_lab.ingest import ingest as download
 
     settings = load_settings()
     store, market = open_store(settings), market or settings.market
     if files is not None:
         path = typed_path(files, settings)
-        report = work.import_path(store, path, market, symbol=symbol, interval=interval)
+        report = import_path(store, path, market, symbol=symbol, interval=interval)
     elif symbol is not None:
-        report = work.ingest(store, symbol.upper(), interval or settings.interval, start, end)
+        series = (symbol, interval or settings.interval)
+        report = download(store, *series, start, end, market, settings=settings)
     else:
         raise typer.BadParameter("found neither, expected a SYMBOL or --from FILES")
-    typer.echo(str(report.counts))
+    typer.echo(report.summary())
     for coverage in report.coverage:
-        _tell(coverage)
+        _show_missing(coverage)
 
 
 @app.command(short_help="Tell how complete the series are.")
 def coverage(
-    symbol: Annotated[str | None, typer.Argument(help="Symbol; every series if left out.")] = None,
+    symbol: Annotated[
+        str | None, typer.Argument(callback=upper, help="Symbol; every series if left out.")
+    ] = None,
     interval: Interval = None,
     market: Market = None,
     start: Start = None,
@@ -77,13 +83,15 @@ def coverage(
     """
     store = open_store(load_settings())
     series = store.series()
-    wanted = {"symbol": symbol and symbol.upper(), "interval": interval, "market": market}
+    wanted = {"symbol": symbol, "interval": interval, "market": market}
     for name, value in wanted.items():
         series = series[series[name] == value] if value else series
     if series.empty:
         typer.echo("no such bars; microstream ingest brings some in")
     for key in zip(series["symbol"], series["interval"], series["market"], strict=True):
-        _tell(store.coverage(*key, start, end))
+        found = store.coverage(*key, start, end)
+        typer.echo(found.summary())
+        _show_missing(found)
 
 
 @app.command(short_help="Write Parquet files.")
@@ -115,10 +123,11 @@ def sql(
         show_table(list(answer.columns), answer.itertuples(index=False))
 
 
-def _tell(coverage: Coverage) -> None:
-    """One line, and the missing ranges below it."""
-    typer.echo(coverage.summary())
+def _show_missing(coverage: Coverage) -> None:
     for hole in coverage.missing[:_RANGES_SHOWN]:
-        typer.echo(f"  missing {hole.n_bars:,} bars: {hole.start} up to {hole.end}")
+        span = f"{hole.start:%Y-%m-%d %H:%M} up to {hole.end:%Y-%m-%d %H:%M}"
+        typer.echo(
+            f"  missing in {coverage.symbol} {coverage.interval}: {span}, {hole.n_bars:,} bars"
+        )
     if (more := len(coverage.missing) - _RANGES_SHOWN) > 0:
         typer.echo(f"  and {more:,} more missing ranges")

@@ -26,6 +26,7 @@ __all__ = [
     "open_store",
     "show_table",
     "typed_path",
+    "upper",
 ]
 
 
@@ -43,12 +44,13 @@ def _utc(text: str | None) -> str | None:
     return text
 
 
-def _upper(text: str | None) -> str | None:
+def upper(text: str | None) -> str | None:
+    """Symbols are written in capitals."""
     return None if text is None else text.upper()
 
 
 Symbol = Annotated[
-    str | None, typer.Option(help="Symbol, such as BTCUSDT.", callback=_upper, metavar="SYMBOL")
+    str | None, typer.Option(help="Symbol, such as BTCUSDT.", callback=upper, metavar="SYMBOL")
 ]
 Market = Annotated[
     str | None, typer.Option(metavar="NAME", help="spot, um (USD-M futures) or sim.")

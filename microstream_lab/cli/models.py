@@ -14,13 +14,16 @@ from microstream_lab.cli.common import (
     load_settings,
     open_registry,
     show_table,
+    upper,
 )
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Trained bundles: list, show, promote, roll back.")
 
-Series = Annotated[str, typer.Argument(metavar="SYMBOL", help="Symbol, such as BTCUSDT.")]
+Series = Annotated[
+    str, typer.Argument(metavar="SYMBOL", callback=upper, help="Symbol, such as BTCUSDT.")
+]
 Version = Annotated[str, typer.Argument(help="Version, such as v0003.")]
 
 
@@ -95,4 +98,4 @@ def rollback(symbol: Series, market: Market = None, interval: Interval = None) -
 
 def _series(symbol: str, interval: str | None, market: str | None) -> tuple[str, str, str]:
     settings = load_settings()
-    return symbol.upper(), interval or settings.interval, market or settings.market
+    return symbol, interval or settings.interval, market or settings.market

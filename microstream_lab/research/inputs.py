@@ -65,5 +65,5 @@ def _from_files(
 ) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(prefix="microstream-") as folder:
         store = Store(Path(folder) / "imported.duckdb")
-        import_path(store, path, market)
+        import_path(store, path, market, progress=False)
         return store.bars(symbol, interval, start, end, market)
