@@ -173,5 +173,11 @@ def test_ignored_figure_may_be_larger() -> None:
     assert broken_conventions(notebook) == []
 
 
+def test_parameters_cell_may_be_longer_than_others() -> None:
+    notebook = good_notebook()
+    notebook.cells[1].source = "\n".join(f"n_{k} = {k}  # number {k}" for k in range(20))
+    assert broken_conventions(notebook) == []
+
+
 def test_empty_notebook_is_told_what_is_missing_and_does_not_fail() -> None:
     assert len(broken_conventions(new_notebook())) >= 3
