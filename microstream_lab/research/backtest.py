@@ -11,7 +11,6 @@ position, and pays for leaving and entering.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -26,15 +25,22 @@ from microstream_lab.research.performance import (
     regime_figures,
     summarise,
 )
+from microstream_lab.research.positions import (
+    YEAR_US,
+    Exposure,
+    held_between,
+    leverage,
+    simple_returns,
+    target_positions,
+    within_band,
+)
 from microstream_lab.research.signals import require_filtered, require_same_bars
 from microstream_lab.schema import interval_us
 
 __all__ = ["BacktestResult", "Exposure", "backtest", "backtest_positions", "target_positions"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Exposure: TypeAlias = Sequence[float] | Mapping[int, float]
 
-_YEAR_US = 365 * 86_400_000_000
 _MIN_GROWTH = 1e-300  # what is left after losing everything, so that its logarithm exists
 
 
@@ -138,6 +144,7 @@ def backtest(
     volatility_target: float | None = None,
     max_leverage: float = 1.0,
     volatility_halflife: float = 60.0,
+    decide_every: int = 1,
     band: float = 0.0,
     level: float = 0.9,
     n_resamples: int = 1000,
@@ -162,6 +169,9 @@ def backtest(
         Largest factor of that scaling.
     volatility_halflife : float
         Half-life of the EWMA in bars.
+    decide_every : int
+        Bars between decisions, on the UTC clock: 60 looks at the signal of the last minute of
+        each hour and holds in between. Estimates that change often cost less this way.
     band : float
         Changes of position up to this size are not traded, going flat excepted.
     level, n_resamples, seed
@@ -183,7 +193,8 @@ def backtest(
     require_same_bars(signals, bars)
     targets = target_positions(signals, exposure)
     if volatility_target is not None:
-        targets *= _leverage(bars, volatility_target, max_leverage, volatility_halflife)
+        targets *= leverage(bars, volatility_target, max_leverage, volatility_halflife)
+    targets = held_between(targets, bars, decide_every)
     return backtest_positions(
         targets,
         bars,
@@ -224,10 +235,10 @@ def backtest_positions(
     """
     wanted = np.asarray(targets, np.float64)
     _check(wanted, bars, cost_bps, band)
-    market = _simple_returns(bars)
+    market = simple_returns(bars)
     index = pd.DatetimeIndex(bars.index)[1:]
-    bars_per_year = _YEAR_US / interval_us(str(bars["interval"].iloc[0]))
-    held = _within_band(wanted, band) if band else wanted
+    bars_per_year = YEAR_US / interval_us(str(bars["interval"].iloc[0]))
+    held = within_band(wanted, band) if band else wanted
     labels = np.full(len(bars), -1) if regime is None else np.asarray(regime, np.int64)
     strategy, hold = (
         _ledger(position, market, cost_bps, index, bars_per_year)
@@ -246,23 +257,6 @@ def backtest_positions(
     )
 
 
-def target_positions(signals: pd.DataFrame, exposure: Exposure) -> Floats:
-    """Position each signal asks for, shape (n_bars,); 0 where the regime is unknown."""
-    n_regimes = require_filtered(signals)
-    table = np.array([*_exposures(exposure, n_regimes), 0.0])
-    positions: Floats = table[signals["regime"].to_numpy(np.int64)]
-    return positions  # -1 took the last entry: flat
-
-
-def _exposures(exposure: Exposure, n_regimes: int) -> list[float]:
-    named = dict(exposure) if isinstance(exposure, Mapping) else dict(enumerate(exposure))
-    if sorted(named) != list(range(n_regimes)) or not np.isfinite(list(named.values())).all():
-        raise SettingsError(
-            f"exposure: found {exposure!r}, expected one number for each of {n_regimes} regimes"
-        )
-    return [float(named[k]) for k in range(n_regimes)]
-
-
 def _check(targets: Floats, bars: pd.DataFrame, cost_bps: float, band: float) -> None:
     if targets.shape != (len(bars),) or not np.isfinite(targets).all():
         found = f"targets of shape {targets.shape}, {np.isnan(targets).sum()} of them NaN"
@@ -271,16 +265,6 @@ def _check(targets: Floats, bars: pd.DataFrame, cost_bps: float, band: float) ->
         raise DataError("backtest", f"{len(bars)} bars", "at least two")
     if not (np.isfinite(cost_bps) and cost_bps >= 0 and band >= 0):
         raise SettingsError(f"cost_bps, band: found {cost_bps}, {band}, expected 0 or more")
-
-
-def _simple_returns(bars: pd.DataFrame) -> Floats:
-    close = bars["close"].to_numpy(np.float64)
-    bad = ~(np.isfinite(close) & (close > 0))
-    if bad.any():
-        row = int(bad.argmax())
-        raise DataError(f"bar {bars.index[row]}", f"close {close[row]}", "a positive price")
-    returns: Floats = close[1:] / close[:-1] - 1
-    return returns
 
 
 def _ledger(
@@ -294,25 +278,3 @@ def _ledger(
     net = position * market - traded * (cost_bps / 1e4)
     growth = np.log(np.maximum(1 + net, _MIN_GROWTH))
     return Ledger(index, position, traded, net, growth, cost_bps / 1e4, bars_per_year)
-
-
-def _leverage(bars: pd.DataFrame, target: float, cap: float, halflife: float) -> Floats:
-    """``min(cap, target / volatility)``, from returns up to each bar; 0 where there is none."""
-    if not (target > 0 and cap > 0 and halflife > 0):
-        found = f"{target}, {cap}, {halflife}"
-        raise SettingsError(
-            f"volatility_target, max_leverage, volatility_halflife: found {found}, expected > 0"
-        )
-    squares = pd.Series(_simple_returns(bars) ** 2)
-    variance = squares.ewm(halflife=halflife).mean().to_numpy()
-    bars_per_year = _YEAR_US / interval_us(str(bars["interval"].iloc[0]))
-    with np.errstate(divide="ignore"):
-        scale = np.minimum(cap, target / np.sqrt(variance * bars_per_year))
-    return np.append(0.0, scale)
-
-
-def _within_band(targets: Floats, band: float) -> Floats:
-    from microstream_lab.research._band import hold_within_band  # compiled, hence only if asked
-
-    held: Floats = hold_within_band(targets, band)
-    return held
