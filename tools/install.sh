@@ -59,8 +59,10 @@ create_venv() {
 }
 
 pip_install() {
+    what=$1
+    shift
     $venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps "$@" >>$log 2>&1 ||
-        fail "pip could not install $lock ($(grep '^ *ERROR' $log | tail -n 1)); the whole story is in $log"
+        fail "pip could not install $what ($(grep '^ *ERROR' $log | tail -n 1)); the whole story is in $log"
 }
 
 [ -f "$lock" ] || fail "no file $lock here, expected the project's folder"
@@ -73,7 +75,7 @@ fi
 rm -f $stamp
 : >$log
 echo "Installing about $(grep -c '^[a-z].*==' "$lock") packages from $lock into $venv, once; takes about two minutes ..."
-pip_install --require-hashes --requirement "$lock"
-pip_install --no-index --no-build-isolation --editable .
+pip_install "$lock" --require-hashes --requirement "$lock"
+pip_install "this package" --no-index --no-build-isolation --editable .
 wanted >$stamp
 echo "Installed with $(version $venv/bin/python)."

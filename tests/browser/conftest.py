@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,12 @@ def missing(what: str) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
+    """The browser's path; nothing slow is started where it or its driver is absent."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         missing("no chromium on the PATH")
+    if find_spec("playwright") is None:
+        missing("no playwright, expected the extra 'browser'")
     return str(path)
 
 
@@ -70,10 +74,8 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 @pytest.fixture
 def visitor(chromium: str) -> Iterator[Visitor]:
     """A page in a fresh Chromium profile; whatever it asks of the outside is refused and noted."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("no playwright, expected the extra 'browser'")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         context = browser.new_context(
