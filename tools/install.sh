@@ -50,6 +50,10 @@ asked_for_another() {
     [ -n "${PYTHON:-}" ] && [ "$(version "$PYTHON")" != "$(version $venv/bin/python)" ]
 }
 
+has_moved() {
+    [ -f $stamp ] && [ "$(head -n 1 $stamp)" != "$(pwd)" ]
+}
+
 create_venv() {
     python=$(choose_python)
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
@@ -69,7 +73,7 @@ pip_install() {
 if is_installed; then
     exit 0
 fi
-if ! fits $venv/bin/python || asked_for_another; then
+if ! fits $venv/bin/python || asked_for_another || has_moved; then
     create_venv
 fi
 rm -f $stamp
