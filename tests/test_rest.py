@@ -72,7 +72,7 @@ def serve_klines(
     rows = [kline_row(bar) for bar in iter_bars(bars)]
 
     def klines(query: dict[str, str]) -> Any:
-        first, last = int(query["startTime"]), int(query["endTime"])
+        first, last = int(query["startTime"]), int(query.get("endTime", 2**62))
         return [row for row in rows if first <= row[0] <= last][: int(query["limit"])]
 
     server.routes[f"{prefix}/klines"] = klines

@@ -7,7 +7,7 @@ what was expected; writing and reading back gives the same frame.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -165,16 +165,19 @@ def _by_period(
         yield Period.holding(int(micros[rows.argmax()]), monthly), frame[rows]
 
 
-def find_files(path: Path | str) -> list[Path]:
+def find_files(path: Path | str | Iterable[Path]) -> list[Path]:
     """The CSV and zip files that `path` stands for: a file, a folder (searched deeply) or a glob.
 
-    Sorted so that each series comes in order of time; hidden files are passed over.
+    Sorted so that each series comes in order of time; hidden files are passed over. Files that are
+    listed one by one are only sorted.
 
     Raises
     ------
     DataError
         If there are none.
     """
+    if not isinstance(path, (str, Path)):
+        return sorted(path, key=_series_order)
     place = Path(path).expanduser()
     if place.is_file():
         return [place]

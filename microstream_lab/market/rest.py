@@ -122,6 +122,12 @@ class RestClient:
             cursor = int(page["open_time"][-1]) + step
         return bars_frame(_joined(pages), symbol, interval, self.market)
 
+    async def first_bar(self, symbol: str, interval: str) -> int | None:
+        """Open time (us) of the oldest bar there is; None if there is none."""
+        body = await self._get("klines", symbol=symbol, interval=interval, startTime=0, limit=1)
+        times = decode_klines(body)["open_time"].tolist()
+        return to_micros(times[0]) if times else None
+
     async def _kline_page(self, symbol: str, interval: str, start: int, end: int) -> Columns:
         body = await self._get(
             "klines",
