@@ -326,6 +326,4 @@ def test_half_a_million_bars_take_well_under_a_second():
     bars, signals = random_market(525_600, seed=10, scale=0.001)
     begin = time.process_time()
     backtest(signals, bars, [1, 0.5, 0]).summary()
-    assert (
-        time.process_time() - begin < 2.0
-    )  # about 0.2 s; the bound leaves room for a busy machine
+    assert time.process_time() - begin < 1.5  # of the processor; about 0.3 on a quiet machine

@@ -183,6 +183,19 @@ def test_baselines_stand_beside_the_bundle_on_the_same_bars(bars):
     assert (result.summary()["known"] == 1).all()  # warm from the first judged bar
 
 
+def test_estimates_of_different_numbers_of_regimes_share_a_table(bars):
+    train = bars[: 4 * 1440]
+    two, four = (EwmaThresholds(30, cuts).fit(train) for cuts in ([0.5], [0.2, 0.5, 0.9]))
+    result = evaluate({"two": two, "four": four}, bars, baselines=False, n_resamples=20)
+    summary = result.summary()
+    assert summary.index.tolist() == ["two", "four"]
+    assert summary.columns[:2].tolist() == ["eta_squared", "auc_stress"]
+    assert np.isnan(summary.at["two", "share_3"])
+    assert summary.loc["four", ["share_0", "share_1", "share_2", "share_3"]].sum() == pytest.approx(
+        1
+    )
+
+
 def test_a_run_is_repeated_exactly_by_its_seed(bars):
     model = EwmaThresholds(60).fit(bars[: 4 * 1440])
     one, two = (evaluate(model, bars, n_resamples=50, seed=7).table for _ in range(2))
@@ -198,6 +211,19 @@ def test_judging_inside_a_training_window_is_refused(bars):
 def test_hindsight_is_refused(bars, signals):
     with pytest.raises(LookAheadError, match="p_2_smoothed"):
         evaluate(signals.assign(p_2_smoothed=0.0), bars, baselines=False)
+
+
+def test_signals_that_cannot_rank_bars_are_refused(bars, signals):
+    with pytest.raises(DataError, match="no column expected_stress"):
+        evaluate(signals.drop(columns="expected_stress"), bars, baselines=False)
+
+
+def test_a_market_without_volume_has_no_illiquidity_to_judge(bars, signals):
+    silent = bars.assign(quote_volume=0.0)
+    summary = evaluate(signals, silent, baselines=False, n_resamples=20).summary().iloc[0]
+    assert np.isnan(summary["auc_amihud"])
+    assert np.isnan(summary["eta_amihud"])
+    assert np.isfinite(summary["eta_squared"])
 
 
 def test_bars_that_leave_nothing_to_judge_or_to_train_on_are_refused(bars, signals):

@@ -44,7 +44,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 _MIN_GROWTH = 1e-300  # what is left after losing everything, so that its logarithm exists
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BacktestResult:
     """What a strategy earned, bar by bar, and buy and hold beside it.
 

@@ -34,7 +34,7 @@ Estimate: TypeAlias = Estimator | pd.DataFrame
 """Something that makes signals, or signals that were made, as by a walk-forward."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """How each estimate did.
 
@@ -62,7 +62,9 @@ class Evaluation:
     def summary(self, column: str = "value") -> pd.DataFrame:
         """One row an estimate, one column a figure; `column` may be ``low`` or ``high``."""
         names = self.table.index.unique("estimate")
-        return pd.DataFrame({name: self.table.loc[name, column] for name in names}).T
+        figures = self.table.index.unique("figure")
+        columns = {name: self.table.loc[name, column].reindex(figures) for name in names}
+        return pd.DataFrame(columns).T
 
 
 def evaluate(
@@ -138,20 +140,20 @@ def judged_outcomes(bars: pd.DataFrame, horizon: int = 60) -> Outcomes:
 
     Raises :class:`DataError` if no bar is followed by `horizon` bars.
     """
-    volatility = forward_log_volatility(bars, horizon).to_numpy()
-    amihud = forward_log_amihud(bars, horizon).to_numpy()
-    if np.isnan(volatility).all():
+    volatility = forward_log_volatility(bars, horizon)
+    amihud = forward_log_amihud(bars, horizon)
+    if volatility.isna().all():
         raise DataError(
             "evaluate", f"{len(bars)} bars to judge", f"runs longer than {horizon} bars"
         )
     return Outcomes(
         pd.DatetimeIndex(bars.index).as_unit("us"),
         series_key(bars)[2],
-        volatility,
-        amihud,
-        volatility > np.nanquantile(volatility, 0.95),
-        volatility > np.nanquantile(volatility, 0.90),
-        amihud > np.nanquantile(amihud, 0.95),
+        volatility.to_numpy(),
+        amihud.to_numpy(),
+        (volatility > volatility.quantile(0.95)).to_numpy(),
+        (volatility > volatility.quantile(0.90)).to_numpy(),
+        (amihud > amihud.quantile(0.95)).to_numpy(),
     )
 
 
@@ -200,6 +202,8 @@ def _signals(
 ) -> tuple[pd.DataFrame, int]:
     signals = estimate if isinstance(estimate, pd.DataFrame) else estimate.signals(seen)
     n_regimes = require_filtered(signals, f"signals of {name!r}")
+    if "expected_stress" not in signals.columns:
+        raise DataError(f"signals of {name!r}", "no column expected_stress", "one to rank bars by")
     signals = signals.reindex(judged.index)
     return signals.assign(regime=signals["regime"].fillna(-1).astype(np.int8)), n_regimes
 

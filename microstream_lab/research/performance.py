@@ -36,7 +36,7 @@ FIGURES = (*_SUMS[:4], "max_drawdown", *_SUMS[4:])
 """Rows of :func:`summarise`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ledger:
     """One strategy's path: arrays of shape (n_bars,), a share of equity each.
 

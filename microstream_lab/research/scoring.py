@@ -29,7 +29,7 @@ _BINS = 100
 _HOUR_US = 3_600_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcomes:
     """What followed the judged bars, arrays of shape (n_bars,), NaN where it is not known.
 

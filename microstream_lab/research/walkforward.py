@@ -53,7 +53,7 @@ class Fold:
     test_end: pd.Timestamp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WalkForward:
     """Out-of-sample signals of all folds, and the bundles that made them.
 
