@@ -39,7 +39,7 @@ MAX_BYTES: Final = 2 << 30
 MAX_RATIO: Final = 100
 """Bars and trades deflate to a third or a tenth; deflate itself ends at 1032."""
 _SMALL: Final = 64 << 20
-_CHUNK: Final = 16 << 20
+_CHUNK: Final = 1 << 20
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 

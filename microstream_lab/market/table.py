@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 
@@ -19,6 +20,8 @@ from microstream_lab.market.wire import Column, Columns
 
 __all__ = ["Rows", "read_rows"]
 
+_MAX_LINE: Final = 1_000
+"""Far more than a header or row takes up."""
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PATTERNS: Final = {
@@ -54,18 +57,18 @@ def read_rows(text: bytes, layout: Sequence[Column], where: str) -> Rows:
         With the first line that is not a row of `layout`.
     """
     body = _plain(text, where)
-    first, _, rest = body.partition(b"\n")
+    first = body[:_MAX_LINE].split(b"\n", 1)[0]
     has_header = not _NUMBER.fullmatch(first.split(b",", 1)[0])
     columns = _columns(first, layout, where, has_header)
     first_line = 2 if has_header else 1
-    rows = rest if has_header else body
+    rows = memoryview(body)[len(first) + 1 if has_header else 0 :]
     if not rows:
         raise DataError(where, "no rows", "at least one", first_line)
-    typed = _with_float_times(columns, rows)
+    typed = _with_float_times(columns, bytes(rows[:_MAX_LINE]))
     try:
         return Rows(_parse(rows, typed), where, first_line)
     except pa.ArrowInvalid as error:
-        raise _first_fault(rows, typed, where, first_line, str(error)) from error
+        raise _first_fault(bytes(rows), typed, where, first_line, str(error)) from error
 
 
 def _plain(text: bytes, where: str) -> bytes:
@@ -100,9 +103,9 @@ def _shown(cell: bytes) -> str:
     return repr(cell[:40].decode(errors="replace"))
 
 
-def _with_float_times(columns: Sequence[Column], rows: bytes) -> Sequence[Column]:
+def _with_float_times(columns: Sequence[Column], start: bytes) -> Sequence[Column]:
     """Times in seconds may carry a fraction; the first row tells."""
-    cells = rows[:1000].split(b"\n", 1)[0].split(b",")
+    cells = start.split(b"\n", 1)[0].split(b",")
     fractional = any(
         b"." in cell
         for cell, column in zip(cells, columns, strict=False)
@@ -116,7 +119,7 @@ def _with_float_times(columns: Sequence[Column], rows: bytes) -> Sequence[Column
     ]
 
 
-def _parse(rows: bytes, columns: Sequence[Column]) -> Columns:
+def _parse(rows: memoryview, columns: Sequence[Column]) -> Columns:
     wanted = [column for column in columns if column.type in _TYPES]
     table = csv.read_csv(
         pa.py_buffer(rows),
@@ -133,7 +136,12 @@ def _parse(rows: bytes, columns: Sequence[Column]) -> Columns:
             false_values=["False", "false", "FALSE"],
         ),
     )
-    return {column.name: table.column(column.name).to_numpy() for column in wanted}
+    return {column.name: _writable(table.column(column.name).to_numpy()) for column in wanted}
+
+
+def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Arrow lends its memory read-only; a frame's owner may change it."""
+    return values if values.flags.writeable else values.copy()
 
 
 def _first_fault(

@@ -15,11 +15,9 @@ import pandas as pd
 
 from microstream_lab.errors import DecodeError
 from microstream_lab.schema import (
-    BAR_COLUMNS,
     BAR_VALUES,
     COMPLETE,
     QUALITIES,
-    TIME_DTYPE,
     TRADE_COLUMNS,
     AggTrade,
 )
@@ -121,23 +119,32 @@ def bars_frame(columns: Columns, symbol: str, interval: str, market: str) -> pd.
     """The bars frame of wire columns whose ``open_time`` is in microseconds."""
     index = pd.DatetimeIndex(columns["open_time"].view("M8[us]"), name="open_time", tz="UTC")
     n = len(index)
-    frame = pd.DataFrame({name: columns[name] for name in BAR_VALUES}, index=index)
-    frame["quality"] = constant_category(COMPLETE, n, QUALITIES)
-    frame["market"] = constant_category(market, n)
-    frame["symbol"] = constant_category(symbol, n)
-    frame["interval"] = constant_category(interval, n)
-    return frame[list(BAR_COLUMNS)]
+    labels = {"market": market, "symbol": symbol, "interval": interval}
+    # Without copy=False every value would be moved once more.
+    return pd.DataFrame(
+        {
+            **{name: columns[name] for name in BAR_VALUES},
+            "quality": constant_category(COMPLETE, n, QUALITIES),
+            **{name: constant_category(value, n) for name, value in labels.items()},
+        },
+        index=index,
+        copy=False,
+    )
 
 
 def trades_frame(columns: Columns, symbol: str, market: str) -> pd.DataFrame:
     """The trades frame of wire columns whose ``trade_time`` is in microseconds."""
-    frame = pd.DataFrame({name: columns[name] for name in TRADE_COLUMNS})
-    frame["trade_time"] = pd.to_datetime(columns["trade_time"], unit="us", utc=True).astype(
-        TIME_DTYPE
+    times = pd.DatetimeIndex(columns["trade_time"].view("M8[us]"), tz="UTC")
+    n = len(times)
+    return pd.DataFrame(
+        {
+            **{name: columns[name] for name in TRADE_COLUMNS},
+            "trade_time": times,
+            "market": constant_category(market, n),
+            "symbol": constant_category(symbol, n),
+        },
+        copy=False,
     )
-    frame["market"] = constant_category(market, len(frame))
-    frame["symbol"] = constant_category(symbol, len(frame))
-    return frame
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
