@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 
+_ABSENT = ("None", "nan", "NaT", "<NA>")
+
+
 def _utc(text: str | None) -> str | None:
     """Refuse what is no date before anything starts."""
     if text is None:
@@ -106,6 +109,5 @@ def show_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if type(value) is int else str(value)
+    text = f"{value:,}" if type(value) is int else str(value)
+    return "-" if text in _ABSENT else text

@@ -32,6 +32,13 @@ __all__ = ["app", "backtest", "train"]
 
 app = typer.Typer(help="Notebook runs: list, show.")
 
+_SETTINGS = {
+    "n_regimes": "hmm_n_components",
+    "contamination": "isolation_forest_contamination",
+    "window": "feature_window_size",
+}
+"""Notebook parameters, and the settings that stand for them where the user has set them."""
+
 FeatureSet = Annotated[str | None, typer.Option(metavar="NAME", help="Feature set, such as seed.")]
 Regimes = Annotated[
     int | None, typer.Option("--regimes", "--n-regimes", metavar="K", help="How many regimes.")
@@ -189,7 +196,9 @@ def _series(
     own = settings.model_fields_set & {"symbol", "market", "interval"}
     series = {name: getattr(settings, name) for name in own} | asked
     if "symbol" in series and "market" not in series:
-        series["market"] = "sim" if series["symbol"].startswith("SIM") else settings.market
+        from microstream_lab.prepare import SAMPLE
+
+        series["market"] = "sim" if series["symbol"] == SAMPLE.symbol else settings.market
     return series
 
 
@@ -201,12 +210,11 @@ def _models(
     seed: int | None,
 ) -> dict[str, Any]:
     own = {
-        "n_regimes": settings.hmm_n_components,
-        "contamination": settings.isolation_forest_contamination,
+        name: getattr(settings, setting)
+        for name, setting in _SETTINGS.items()
+        if setting in settings.model_fields_set
     }
-    names = {"n_regimes": "hmm_n_components", "contamination": "isolation_forest_contamination"}
-    chosen = {n: v for n, v in own.items() if names[n] in settings.model_fields_set}
-    return chosen | _given(
+    return own | _given(
         feature_set=feature_set, n_regimes=n_regimes, contamination=contamination, seed=seed
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +20,9 @@ _CALM = {
     "--LabApp.check_for_updates_class": "jupyterlab.handlers.announcements.NeverCheckForUpdate",
     "--LabApp.news_url": "None",
     "--LabApp.extension_manager": "readonly",
+    "--LabApp.app_settings_dir": str(Path(__file__).parent / "lab_settings"),
 }
-"""Nothing JupyterLab would fetch from elsewhere by itself; an option of the user's own wins."""
+"""Nothing is fetched from elsewhere, and nobody asked for news; options of the user win."""
 
 
 def lab(

@@ -1,0 +1,59 @@
+"""Bars for notebooks: from the store, or from files without touching the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from factories import make_bars
+
+from microstream_lab.errors import DataError, SettingsError, StoreError
+from microstream_lab.market.files import write_klines
+from microstream_lab.research.inputs import load_bars
+from microstream_lab.settings import Settings
+from microstream_lab.store import Store
+
+SERIES = ("BTCUSDT", "1m")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(microstream_home=tmp_path / "home", microstream_offline=True)
+
+
+def test_bars_come_from_the_store_between_start_and_end(settings: Settings) -> None:
+    bars = make_bars(50)
+    Store(settings.store_path).write_bars(bars)
+    loaded = load_bars(*SERIES, start=bars.index[10], end=bars.index[20], settings=settings)
+    pd.testing.assert_frame_equal(loaded, bars[10:20], check_categorical=False)
+
+
+def test_bars_of_a_folder_are_those_of_the_store_after_importing_it(settings: Settings) -> None:
+    bars = make_bars(50, market="um")
+    write_klines(bars, settings.path("data", "btc"))
+    loaded = load_bars(*SERIES, "um", data_dir="data/btc", settings=settings)
+    store = Store(settings.store_path)
+    assert not store.status().exists
+    store.import_klines(settings.path("data", "btc"), "um")
+    pd.testing.assert_frame_equal(loaded, load_bars(*SERIES, "um", settings=settings))
+
+
+def test_bars_that_are_not_there_are_an_error_that_says_how_to_get_them(
+    settings: Settings,
+) -> None:
+    Store(settings.store_path).write_bars(make_bars(50))
+    with pytest.raises(
+        DataError, match=r"found none, expected bars .*; microstream ingest ETHUSDT"
+    ):
+        load_bars("ETHUSDT", "1m", settings=settings)
+    write_klines(make_bars(50), settings.path("data", "btc"))
+    with pytest.raises(DataError, match=r"found none, expected bars of BTCUSDT 1m .* from 2025"):
+        load_bars(*SERIES, start="2025", data_dir="data/btc", settings=settings)
+
+
+def test_no_store_at_all_and_an_unknown_market_are_told_apart(settings: Settings) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        load_bars(*SERIES, settings=settings)
+    with pytest.raises(SettingsError, match="market: found 'moon'"):
+        load_bars(*SERIES, "moon", settings=settings)
