@@ -28,11 +28,11 @@ __all__ = [
     "SingleTrade",
     "StreamTrade",
     "decode",
+    "parse",
 ]
 
 _EXCERPT: Final = 100
 
-_Symbol = Annotated[str, Meta(min_length=1, max_length=40)]
 _Id = Annotated[int, Meta(ge=0, le=2**62)]
 _Time = Annotated[int, Meta(ge=EARLIEST_US // 1_000_000, lt=LATEST_US)]
 _Price = Annotated[float, Meta(gt=0, lt=1e300)]
@@ -94,7 +94,7 @@ class StreamTrade(AggTrade, frozen=True, gc=False, eq=False, tag_field="e", tag=
     It equals the :class:`AggTrade` of the same values.
     """
 
-    symbol: _Symbol = field(name="s")
+    symbol: str = field(name="s")
     agg_id: _Id = field(name="a")
     price: _Price = field(name="p")
     quantity: _Amount = field(name="q")
@@ -123,7 +123,7 @@ class StreamTrade(AggTrade, frozen=True, gc=False, eq=False, tag_field="e", tag=
 
 
 class _Trade(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="trade"):
-    s: _Symbol
+    s: str
     t: _Id
     p: _Price
     q: _Amount
@@ -152,7 +152,7 @@ class _KlineBody(msgspec.Struct, frozen=True, gc=False):
 
 class _Kline(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="kline"):
     E: _Time
-    s: _Symbol
+    s: str
     k: _KlineBody
 
     def record(self, market: str) -> Kline:
@@ -172,7 +172,7 @@ class _Shutdown(msgspec.Struct, frozen=True, gc=False, tag_field="e", tag="serve
 
 class _Quote(msgspec.Struct, frozen=True, gc=False):
     u: _Id
-    s: _Symbol
+    s: str
     b: _Amount  # an empty side of the book is quoted as zero
     B: _Amount
     a: _Amount
@@ -219,7 +219,10 @@ class _CombinedQuote(msgspec.Struct, frozen=True, gc=False):
 
 
 # Numbers come as strings, which strict decoding would refuse.
-_combined_event = msgspec.json.Decoder(_CombinedEvent, strict=False).decode
+parse: Final[Callable[[str | bytes], Any]] = msgspec.json.Decoder(
+    _CombinedEvent, strict=False
+).decode
+"""The event of a combined message, as its ``data``, unchecked for what types cannot say."""
 _combined_quote = msgspec.json.Decoder(_CombinedQuote, strict=False).decode
 _raw_event = msgspec.json.Decoder(_Event, strict=False).decode
 _raw_quote = msgspec.json.Decoder(_Quote, strict=False).decode
@@ -245,7 +248,7 @@ def decode(message: str | bytes, market: str = "spot") -> Message:
         If it is anything else, with the beginning of what was found.
     """
     try:
-        event = _combined_event(message).data
+        event = parse(message).data
     except _REFUSED as refused:
         return _decode_other(message, market, refused)
     if (
@@ -259,14 +262,14 @@ def decode(message: str | bytes, market: str = "spot") -> Message:
 
 def _decode_other(message: str | bytes, market: str, refused: Exception) -> Message:
     """Try what is not a combined event, the busiest first."""
-    reasons: dict[Callable[..., Any], str] = {_combined_event: str(refused)}
-    for parse in (_combined_quote, _raw_event, _raw_quote, _answer):
+    reasons: dict[Callable[..., Any], str] = {parse: str(refused)}
+    for other in (_combined_quote, _raw_event, _raw_quote, _answer):
         try:
-            return _record(parse(message), message, market)
+            return _record(other(message), message, market)
         except _REFUSED as error:
-            reasons[parse] = str(error)
+            reasons[other] = str(error)
     head = _text(message)
-    likeliest = _combined_event if '"data"' in head else _raw_event if '"e"' in head else _answer
+    likeliest = parse if '"data"' in head else _raw_event if '"e"' in head else _answer
     raise DecodeError(_told(reasons[likeliest], message)) from refused
 
 

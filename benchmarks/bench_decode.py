@@ -1,0 +1,119 @@
+"""Message to bar, one at a time, beside ``json.loads`` on the same bytes.
+
+Every path runs over the same short chunks in turn, and each figure is the median of the chunks' own
+ratios, so that a busy machine slows all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from microstream_lab import AggTrade, BarBuilder
+from microstream_lab.market.feed import Feed
+from microstream_lab.market.messages import decode
+
+GOAL = 0.35
+CHUNK = 500
+N_CHUNKS = 400
+
+
+def make_messages(n: int, seed: int = 0) -> list[bytes]:
+    """Combined-stream aggTrade messages as the exchange writes them, in microseconds."""
+    rng = random.Random(seed)
+    messages, when, single, price = [], 1_700_000_000_000_000, 3_735_683_259, 61_837.63
+    for agg_id in range(3_000_000_000, 3_000_000_000 + n):
+        when += int(rng.expovariate(1 / 20_000))
+        price = round(price + rng.choice((-0.01, 0.0, 0.01)), 2)
+        last = single + rng.choice((0, 0, 0, 1, 3))
+        maker = rng.choice(("true", "false"))
+        data = (
+            f'{{"e":"aggTrade","E":{when + 900},"s":"BTCUSDT","a":{agg_id},"p":"{price:.8f}",'
+            f'"q":"{rng.expovariate(20):.8f}","f":{single},"l":{last},"T":{when},"m":{maker},'
+            '"M":true}'
+        )
+        messages.append(f'{{"stream":"btcusdt@aggTrade","data":{data}}}'.encode())
+        single = last + 1
+    return messages
+
+
+Run = Callable[[list[Any]], object]
+
+
+def each(run: Callable[[Any], object]) -> Run:
+    """One call per item."""
+
+    def over(items: list[Any]) -> None:
+        for item in items:
+            run(item)
+
+    return over
+
+
+def contiguity() -> Run:
+    """Decode and check; the consumer drains what came in one wake-up."""
+    feed = Feed(["BTCUSDT"])
+    return feed.drain
+
+
+def whole_path() -> Run:
+    """Decode, check contiguity, fold into a bar."""
+    feed, builders = Feed(["BTCUSDT"]), {"BTCUSDT": BarBuilder("BTCUSDT", "1m")}
+
+    def over(frames: list[tuple[bytes, int]]) -> None:
+        for event in feed.drain(frames):
+            if isinstance(event, AggTrade):
+                builders[event.symbol].update(event)
+
+    return over
+
+
+def seconds(run: Run, items: list[Any]) -> float:
+    """CPU time of one chunk."""
+    start = time.process_time()
+    run(items)
+    return time.process_time() - start
+
+
+def measure() -> dict[str, tuple[float, float]]:
+    """Microseconds per message, and ratio to json.loads, of each path."""
+    messages = make_messages(CHUNK * N_CHUNKS)
+    trades = [decode(message) for message in messages]
+    frames = [(message, 0) for message in messages]  # as the reader leaves them in the queue
+    paths: dict[str, tuple[Run, list[Any]]] = {
+        "json.loads": (each(json.loads), messages),
+        "decode": (each(decode), messages),
+        "decode, contiguity": (contiguity(), frames),
+        "bar": (each(BarBuilder("BTCUSDT", "1m").update), trades),
+        "message -> bar": (whole_path(), frames),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in paths}
+    for start in range(0, len(messages), CHUNK):
+        for name, (run, items) in paths.items():
+            taken[name].append(seconds(run, items[start : start + CHUNK]) / CHUNK)
+    anchor = taken["json.loads"]
+    return {
+        name: (
+            statistics.median(times) * 1e6,
+            statistics.median(one / base for one, base in zip(times, anchor, strict=True)),
+        )
+        for name, times in taken.items()
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    figures = measure()
+    print("| path | us/message | of json.loads |\n|---|---|---|")
+    for name, (micros, ratio) in figures.items():
+        print(f"| {name} | {micros:.2f} | {ratio:.2f} |")
+    ratio = figures["message -> bar"][1]
+    print(f"message -> bar: {ratio:.2f} of json.loads, goal at most {GOAL}")
+
+
+if __name__ == "__main__":
+    main()

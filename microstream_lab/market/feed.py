@@ -1,0 +1,212 @@
+"""The stream protocol without a socket: messages and receive times in, events out.
+
+Invariant: per symbol, the trades that come out ascend by id, each once, and a missing id is told
+by a Gap before the trade that reveals it. The feed reads no clock, raises nothing, whatever the
+message, and what it keeps is bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from microstream_lab.errors import DecodeError, SettingsError
+from microstream_lab.market.feed_records import Counters, Cut, Event, Malformed, Rules, Stale
+from microstream_lab.market.messages import (
+    Kline,
+    Quote,
+    Refusal,
+    Reply,
+    Shutdown,
+    SingleTrade,
+    StreamTrade,
+    decode,
+    parse,
+)
+from microstream_lab.market.sequence import SymbolSequence
+from microstream_lab.market.silence import Silence
+from microstream_lab.schema import AggTrade, Gap
+
+__all__ = ["Feed", "Frame", "TradeKind"]
+
+TradeKind = Literal["aggTrade", "trade"]
+
+Frame = tuple[str | bytes | Cut, int]
+
+_NO_SHORTCUT: Final = (
+    *(msgspec.DecodeError, RecursionError, UnicodeError),  # no combined event
+    *(TypeError, AttributeError, KeyError),  # no message, no aggTrade, not one of ours
+)
+
+
+class Feed:
+    """Turns messages of the market streams into ordered trades, gaps and other events.
+
+    Parameters
+    ----------
+    symbols : iterable of str
+        Whose trades, klines and quotes to take; others are ignored and counted.
+    market : {"spot", "um", "sim"}
+        Written into gaps and bars.
+    trades : {"aggTrade", "trade"}
+        Which stream the trades are taken from. The two number on their own, so that of both only
+        one can be followed; the other's are ignored and counted.
+    rules : Rules, optional
+        What is held for possible.
+
+    Attributes
+    ----------
+    counters : Counters
+        What was seen so far.
+
+    Notes
+    -----
+    A hole waits for ``rules.hold_us`` for its trades to come out of order; then the Gap is told
+    and the trades behind it follow. Should its trades come after all, a :class:`Fill` tells them
+    together, once, when the last is there. Whoever repairs a gap in another way says so with
+    :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        market: str = "spot",
+        trades: TradeKind = "aggTrade",
+        rules: Rules | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._market, self._follows_singles = market, trades == "trade"
+        rules = rules or Rules()
+        self._sequences = {
+            symbol: SymbolSequence(symbol, market, rules, self.counters) for symbol in symbols
+        }
+        self._shortcut = {} if self._follows_singles else self._sequences
+        self._silences = {symbol: Silence() for symbol in self._sequences}
+        self._heard = dict.fromkeys(self._sequences, 0)
+
+    def receive(self, message: str | bytes, received_at: int) -> list[Event]:
+        """Take one message, received at `received_at` (us), and return what it tells, in order.
+
+        Nothing is raised: a message that cannot be understood becomes a :class:`Malformed`, and
+        the hole it leaves a :class:`Gap`.
+        """
+        return self.drain([(message, received_at)])
+
+    def drain(self, frames: Sequence[Frame]) -> list[Event]:
+        """Take messages with the times (us) they were received at, as :meth:`receive` does.
+
+        A :class:`Cut` among them says that something may be missing at its place.
+        """
+        self.counters.received += len(frames)
+        events: list[Event] = []
+        shortcut = self._shortcut
+        for message, received_at in frames:
+            # The trade that everybody expects; whatever else it is, _receive() finds out.
+            try:
+                trade: StreamTrade = parse(message).data
+                sequence = shortcut[trade.symbol]
+                first_id, last_id = trade.first_id, trade.last_id
+                if (
+                    trade.agg_id == sequence.next_id
+                    and first_id == sequence.next_single_id
+                    and first_id <= last_id
+                    and sequence.latest <= trade.trade_time < sequence.horizon
+                ):
+                    sequence.next_id += 1
+                    sequence.next_single_id = last_id + 1
+                    sequence.latest = trade.trade_time
+                    events.append(trade)
+                    continue
+            except _NO_SHORTCUT:
+                pass
+            events += self._receive(message, received_at)
+        return events
+
+    def tick(self, now: int) -> list[Event]:
+        """Tell what time alone tells at `now` (us): holes waited for long enough, and silences.
+
+        To be called about once a second; how long a silence is too long follows each symbol's own
+        rate, see :class:`~microstream_lab.market.silence.Silence`.
+        """
+        events: list[Event] = []
+        for symbol, sequence in self._sequences.items():
+            events += sequence.release_due(now)
+            n_heard = sequence.n_taken - self._heard[symbol]
+            self._heard[symbol] += n_heard
+            since = self._silences[symbol].look(now, n_heard)
+            if since is not None:
+                self.counters.stale += 1
+                events.append(Stale(symbol, since, now))
+        return events
+
+    def resume(
+        self,
+        symbol: str,
+        last_agg_id: int,
+        last_trade_id: int,
+        last_time: int = 0,
+        cause: str = "restart",
+    ) -> None:
+        """Go on after a trade that is stored, so that what was missed since becomes a Gap.
+
+        Parameters
+        ----------
+        symbol : str
+            Whose trade.
+        last_agg_id, last_trade_id : int
+            Its ``agg_id`` and ``last_id``.
+        last_time : int
+            Its ``trade_time`` (us), if known.
+        cause : str
+            What the gap, if there is one, is put down to.
+        """
+        self._sequence(symbol).resume(last_agg_id, last_trade_id, last_time, cause)
+
+    def close(self, gap: Gap) -> bool:
+        """Stop waiting for the trades of `gap`: they were fetched, or never will be.
+
+        Returns
+        -------
+        bool
+            False if the gap was not open: late trades have filled it, or it is long forgotten.
+        """
+        return self._sequence(gap.symbol).close(gap)
+
+    def _sequence(self, symbol: str) -> SymbolSequence:
+        try:
+            return self._sequences[symbol]
+        except KeyError:
+            known = " ".join(self._sequences)
+            raise SettingsError(f"feed: found symbol {symbol!r}, expected one of {known}") from None
+
+    def _receive(self, message: str | bytes | Cut, received_at: int) -> Sequence[Event]:
+        if isinstance(message, Cut):
+            return self._cut(message)
+        try:
+            event = decode(message, self._market)
+        except DecodeError as error:
+            self.counters.malformed += 1
+            return [Malformed(str(error), received_at)]
+        match event:
+            case AggTrade(symbol=symbol) if symbol in self._shortcut:
+                return self._sequences[symbol].accept(event, received_at)
+            case SingleTrade(trade=trade) if self._follows_singles:
+                if trade.symbol in self._sequences:
+                    return self._sequences[trade.symbol].accept(trade, received_at)
+            case Kline(bar=bar) if bar.symbol in self._sequences:
+                return [event]
+            case Quote(symbol=symbol) if symbol in self._sequences:
+                return [event]
+            case Shutdown() | Reply() | Refusal():
+                return [event]
+        self.counters.ignored += 1
+        return []
+
+    def _cut(self, cut: Cut) -> Sequence[Event]:
+        self.counters.received -= 1
+        for symbol in cut.symbols:
+            if symbol in self._sequences:
+                self._sequences[symbol].cut(cut.cause)
+        return []
