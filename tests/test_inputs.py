@@ -9,7 +9,8 @@ import pytest
 from factories import make_bars
 
 from microstream_lab.errors import DataError, SettingsError, StoreError
-from microstream_lab.market.files import write_klines
+from microstream_lab.market.files import write_agg_trades, write_klines
+from microstream_lab.market.simulate import simulate_market
 from microstream_lab.research.inputs import load_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -37,6 +38,26 @@ def test_bars_of_a_folder_are_those_of_the_store_after_importing_it(settings: Se
     assert not store.status().exists
     store.import_klines(settings.path("data", "btc"), "um")
     pd.testing.assert_frame_equal(loaded, load_bars(*SERIES, "um", settings=settings))
+
+
+def test_files_of_other_series_in_the_folder_are_passed_over(settings: Settings) -> None:
+    folder = settings.path("data", "mixed")
+    bars = make_bars(50)
+    for other in (make_bars(20, symbol="ETHUSDT"), make_bars(20, interval="5m"), bars):
+        write_klines(other, folder)
+    loaded = load_bars(*SERIES, data_dir=folder, settings=settings)
+    pd.testing.assert_frame_equal(loaded, bars, check_categorical=False)
+    with pytest.raises(DataError, match="found none, expected bars of SOLUSDT"):
+        load_bars("SOLUSDT", "1m", data_dir=folder, settings=settings)
+
+
+def test_trades_in_the_folder_become_the_bars_asked_for(settings: Settings) -> None:
+    market = simulate_market("2025-05-01", 1440, "1m")
+    write_agg_trades(market.trades, settings.path("data", "trades"))
+    series = (market.bars["symbol"].iloc[0], "5m", "sim")
+    loaded = load_bars(*series, data_dir="data/trades", settings=settings)
+    assert loaded["trades"].sum() == market.bars["trades"].sum()
+    assert loaded["close"].tolist() == market.bars["close"].iloc[4::5].tolist()
 
 
 def test_bars_that_are_not_there_are_an_error_that_says_how_to_get_them(

@@ -232,7 +232,9 @@ def _given(**options: Any) -> dict[str, Any]:
 
 
 def _series_of_files(path: Path, symbol: str | None, interval: str | None) -> dict[str, Any]:
-    """Symbol and interval by the names of kline files."""
+    """Symbol and interval by the names of kline files, unless the user has said both."""
+    if symbol and interval:
+        return {"symbol": symbol, "interval": interval}
     from microstream_lab.market.files import find_files
     from microstream_lab.market.names import parse_name
 

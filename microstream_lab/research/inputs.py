@@ -13,6 +13,8 @@ import pandas as pd
 
 from microstream_lab.errors import DataError
 from microstream_lab.ingest import import_path
+from microstream_lab.market.files import find_files
+from microstream_lab.market.names import parse_name
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
@@ -63,7 +65,16 @@ def load_bars(
 def _from_files(
     path: Path, symbol: str, interval: str, market: str, start: object | None, end: object | None
 ) -> pd.DataFrame:
+    files = [file for file in find_files(path) if _may_hold(file, symbol, interval)]
+    if not files:
+        return pd.DataFrame()
     with tempfile.TemporaryDirectory(prefix="microstream-") as folder:
         store = Store(Path(folder) / "imported.duckdb")
-        import_path(store, path, market, progress=False)
+        import_path(store, files, market, symbol=symbol, interval=interval, progress=False)
         return store.bars(symbol, interval, start, end, market)
+
+
+def _may_hold(file: Path, symbol: str, interval: str) -> bool:
+    """Whether a file is of the series, or of its trades, or named so that one cannot tell."""
+    name = parse_name(file)
+    return name is None or (name.symbol == symbol and name.interval in (None, interval))
