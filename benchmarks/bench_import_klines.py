@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 
-from microstream_lab import Store, simulate_market
+from microstream_lab import Store
 from microstream_lab.schema import BAR_VALUES
 from microstream_lab.store.tables import MIGRATIONS
 
@@ -57,16 +58,27 @@ def seconds(way: Callable[[Path, Path], None], folder: Path) -> float:
         return time.perf_counter() - started
 
 
-def simulated_files(folder: Path) -> Path:
-    """Zips of a simulated year, in the archive's naming, where the real ones are absent."""
-    bars = simulate_market("2022-01-01", n_bars=525_600, interval="1m", seed=0).bars
-    for month, rows in bars.groupby(bars.index.strftime("%Y-%m")):
-        name = f"SIMUSDT-1m-{month}"
-        frame = rows[list(BAR_VALUES)].assign(ignore=0)
-        frame.insert(0, "open_time", rows.index.asi8 // 1000)
-        frame.insert(6, "close_time", frame["open_time"] + 59_999)
+def made_up_files(folder: Path) -> Path:
+    """Zips of a made-up year, in the archive's naming, where the real ones are absent."""
+    rng = np.random.default_rng(0)
+    times = pd.date_range("2022-01-01", "2022-12-31 23:59", freq="1min", tz="UTC")
+    n = len(times)
+    close = np.round(30_000 * np.exp(np.cumsum(rng.normal(0, 5e-4, n))), 1)
+    opens = np.concatenate([[30_000.0], close[:-1]])
+    volume = np.round(rng.lognormal(4, 1, n), 3)
+    bars = pd.DataFrame({"open_time": times.as_unit("ms").asi8, "open": opens}, columns=COLUMNS)
+    bars["high"] = np.round(np.maximum(opens, close) + rng.exponential(5, n), 1)
+    bars["low"] = np.round(np.minimum(opens, close) - rng.exponential(5, n), 1)
+    bars["close"], bars["volume"], bars["ignore"] = close, volume, 0
+    bars["close_time"] = bars["open_time"] + 59_999
+    bars["quote_volume"] = np.round(volume * close, 5)
+    bars["trades"] = rng.poisson(500, n) + 1
+    bars["taker_buy_base"] = np.round(volume / 2, 3)
+    bars["taker_buy_quote"] = np.round(bars["taker_buy_base"] * close, 5)
+    for month, rows in bars.groupby(times.strftime("%Y-%m")):
+        name = f"BTCUSDT-1m-{month}"
         with zipfile.ZipFile(folder / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(f"{name}.csv", frame[COLUMNS].to_csv(index=False))
+            archive.writestr(f"{name}.csv", rows.to_csv(index=False))
     return folder
 
 
@@ -78,7 +90,7 @@ def main() -> None:
     parser.add_argument("--max-ratio", type=float, default=float("inf"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        folder = asked.folder or (REAL if REAL.is_dir() else simulated_files(Path(home)))
+        folder = asked.folder or (REAL if REAL.is_dir() else made_up_files(Path(home)))
         our_way(folder, Path(home) / "warm.duckdb")
         turns = [(seconds(plain_way, folder), seconds(our_way, folder)) for _ in range(asked.turns)]
     plain, ours = (statistics.median(times) for times in zip(*turns, strict=True))

@@ -9,6 +9,7 @@ import pytest
 from factories import make_bars
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_files import write_klines
 
 from microstream_lab.errors import DataError, SettingsError, StoreError
 from microstream_lab.market.files import read_klines
@@ -45,26 +46,6 @@ def all_rows(store: Store) -> dict[str, list[str]]:
 def assert_same_bars(found: pd.DataFrame, expected: pd.DataFrame) -> None:
     # Categories apart: a hand-made frame lists only the qualities it has.
     pd.testing.assert_frame_equal(found, expected, check_freq=False, check_categorical=False)
-
-
-def write_klines(folder: Path, bars: pd.DataFrame, name: str) -> Path:
-    """A kline file in the exchange's layout, in milliseconds, without header."""
-    folder.mkdir(parents=True, exist_ok=True)
-    times = pd.DatetimeIndex(bars.index).as_unit("us").asi8 // 1000
-    rows = pd.DataFrame(
-        {
-            "open_time": times,
-            **{name: bars[name].to_numpy() for name in ("open", "high", "low", "close", "volume")},
-            "close_time": times + 59_999,
-            "quote_volume": bars["quote_volume"].to_numpy(),
-            "trades": bars["trades"].to_numpy(),
-            "taker_buy_base": bars["taker_buy_base"].to_numpy(),
-            "taker_buy_quote": bars["taker_buy_quote"].to_numpy(),
-            "ignore": 0,
-        }
-    )
-    rows.to_csv(folder / name, index=False, header=False)
-    return folder / name
 
 
 def one_bar(**changes: object) -> Bar:
@@ -226,7 +207,7 @@ def test_nothing_to_write_makes_no_file(store: Store) -> None:
 
 
 def test_an_absent_store_says_how_to_make_one(store: Store) -> None:
-    with pytest.raises(StoreError, match="no store at .*store.duckdb; .*microstream ingest"):
+    with pytest.raises(StoreError, match=r"no store at .*store\.duckdb; .*microstream ingest"):
         store.bars("BTCUSDT", "1m")
 
 
@@ -258,7 +239,7 @@ def test_an_import_stores_what_the_files_hold_and_again_adds_nothing(
         write_klines(tmp_path / "files", rows, f"BTCUSDT-1m-{day}.csv")
     report = store.import_klines(tmp_path / "files")
     assert report.counts == WriteCounts(rows=2880, new=2880)
-    assert [file.file.name for file in report.files][0] == "BTCUSDT-1m-2024-01-01.csv"
+    assert report.files[0].file.name == "BTCUSDT-1m-2024-01-01.csv"
     assert_same_bars(store.bars("BTCUSDT", "1m"), bars)
     before = all_rows(store)
     assert store.import_klines(tmp_path / "files").counts == WriteCounts(2880, unchanged=2880)
@@ -272,7 +253,7 @@ def test_a_bad_file_is_refused_whole_and_those_before_it_are_stored(
     write_klines(tmp_path / "files", bars.iloc[:1440], "BTCUSDT-1m-2024-01-01.csv")
     bad = write_klines(tmp_path / "files", bars.iloc[1440:], "BTCUSDT-1m-2024-01-02.csv")
     bad.write_text(bad.read_text().replace("\n", ",9\n", 1))
-    with pytest.raises(DataError, match="BTCUSDT-1m-2024-01-02.csv, line 1: found 13 columns"):
+    with pytest.raises(DataError, match=r"BTCUSDT-1m-2024-01-02\.csv, line 1: found 13 columns"):
         store.import_klines(tmp_path / "files")
     assert len(store.bars("BTCUSDT", "1m")) == 1440
     before = all_rows(store)

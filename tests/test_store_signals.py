@@ -47,7 +47,7 @@ def make_signals(n: int = 50, n_regimes: int = 3, warm_up: int = 5, seed: int = 
 
 
 def as_records(signals: pd.DataFrame, bundle_id: str, revision: int = 0) -> list[Signal]:
-    features = [name for name in signals.columns[: list(signals.columns).index("anomaly_score")]]
+    features = list(signals.columns[: list(signals.columns).index("anomaly_score")])
     probs = [name for name in signals.columns if name.startswith("p_")]
     return [
         Signal(
