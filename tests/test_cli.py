@@ -227,6 +227,7 @@ def test_path_typed_is_looked_for_where_the_user_stands_and_then_at_home(
 ) -> None:
     monkeypatch.chdir(klines.parent)
     assert run("ingest", "--from", klines.name).code == 0
+    assert run("ingest", "--from", f"{klines.name}/*.zip").code == 0
     (home / "data").mkdir(exist_ok=True)
     klines.rename(home / "data" / "btc")
     assert run("ingest", "--from", "data/btc").code == 0

@@ -89,9 +89,11 @@ def open_registry(settings: Settings) -> Registry:
 
 
 def typed_path(path: Path, settings: Settings) -> Path:
-    """A path typed by the user: from where he stands, else from the home folder."""
+    """A path or glob typed by the user: from where he stands, else from the home folder."""
     path = path.expanduser()
-    return path.resolve() if path.exists() else settings.path(str(path))
+    if path.is_absolute() or path.exists() or any(Path.cwd().glob(str(path))):
+        return path.resolve()
+    return settings.path(str(path))
 
 
 def on_terminal() -> bool:
