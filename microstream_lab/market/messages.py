@@ -219,9 +219,7 @@ class _CombinedQuote(msgspec.Struct, frozen=True, gc=False):
 
 
 # Numbers come as strings, which strict decoding would refuse.
-parse: Final[Callable[[str | bytes], Any]] = msgspec.json.Decoder(
-    _CombinedEvent, strict=False
-).decode
+parse: Final[Callable[[Any], Any]] = msgspec.json.Decoder(_CombinedEvent, strict=False).decode
 """The event of a combined message, as its ``data``, unchecked for what types cannot say."""
 _combined_quote = msgspec.json.Decoder(_CombinedQuote, strict=False).decode
 _raw_event = msgspec.json.Decoder(_Event, strict=False).decode

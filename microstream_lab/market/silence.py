@@ -58,7 +58,8 @@ class Silence:
         self._patience, self._floor, self._ceiling = patience, floor_us, ceiling_us
         self._unknown, self._memory = unknown_us, memory_us
         self._rate = 0.0  # per microsecond
-        self._started_at = self._looked_at = self._since = 0
+        self._started_at: int | None = None
+        self._looked_at = self._since = 0
         self._alarms = 0
 
     @property
@@ -85,7 +86,7 @@ class Silence:
         int or None
             The beginning (us) of a silence that has just become too long, else None.
         """
-        if not self._started_at:
+        if self._started_at is None:
             self._started_at = self._looked_at = self._since = now
         if heard:
             self._learn(now, heard)
@@ -98,7 +99,7 @@ class Silence:
 
     def _learn(self, now: int, heard: int) -> None:
         elapsed = now - self._looked_at
-        if elapsed <= 0:
+        if elapsed <= 0 or self._started_at is None:
             return
         # A plain mean while young, then one that forgets.
         young = elapsed / (now - self._started_at)
