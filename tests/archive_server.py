@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
 import pandas as pd
 
 from microstream_lab.market.files import write_klines
 from microstream_lab.market.names import parse_name
-from microstream_lab.schema import QUALITIES
+from microstream_lab.market.rendering import eight_decimals
+from microstream_lab.schema import QUALITIES, Bar, as_micros, interval_us, iter_bars
 
 Route = Callable[[dict[str, str]], Any]
 
@@ -152,3 +154,47 @@ class ArchiveServer:
                 pass
 
         return Handler
+
+
+def kline_row(bar: Bar) -> list[Any]:
+    """A bar as REST writes it."""
+    open_ms = bar.open_time // 1_000
+    prices = [eight_decimals(v) for v in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
+    sums = [eight_decimals(v) for v in (bar.taker_buy_base, bar.taker_buy_quote)]
+    close_ms = open_ms + interval_us(bar.interval) // 1_000 - 1
+    quote = eight_decimals(bar.quote_volume)
+    return [open_ms, *prices, close_ms, quote, bar.trades, *sums, "0"]
+
+
+def serve_klines(
+    server: ArchiveServer, bars: pd.DataFrame, now: str, prefix: str = "/api/v3"
+) -> None:
+    """Answer for klines and time as the exchange would at `now`."""
+    rows = [kline_row(bar) for bar in iter_bars(bars)]
+
+    def klines(query: dict[str, str]) -> Any:
+        first, last = int(query["startTime"]), int(query.get("endTime", 2**62))
+        return [row for row in rows if first <= row[0] <= last][: int(query["limit"])]
+
+    server.routes[f"{prefix}/klines"] = klines
+    server.routes[f"{prefix}/time"] = lambda query: {"serverTime": as_micros(now) // 1_000}
+
+
+def trades_frame(n: int, seed: int = 0, start: str = "2024-01-01T23:59:50") -> pd.DataFrame:
+    """Four trades a second, ids without a hole."""
+    rng = np.random.default_rng(seed)
+    times = pd.Timestamp(start, tz="UTC") + pd.to_timedelta(np.arange(n) * 250, unit="ms")
+    first = np.arange(n) * 3 + 7
+    return pd.DataFrame(
+        {
+            "agg_id": np.arange(n) + 1_000,
+            "price": np.round(rng.uniform(1, 90_000, n), 8),
+            "quantity": np.round(rng.uniform(1e-8, 50, n), 8),
+            "first_id": first,
+            "last_id": first + 2,
+            "trade_time": times.as_unit("us"),
+            "buyer_is_maker": rng.random(n) < 0.5,
+            "market": pd.Categorical(["spot"] * n),
+            "symbol": pd.Categorical(["BTCUSDT"] * n),
+        }
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from archive_server import as_read
+from archive_server import as_read, trades_frame
 from factories import make_bars
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,25 +76,6 @@ def scaled(lines: list[str], change: Callable[[int], str]) -> list[str]:
         cells[0], cells[6] = change(int(cells[0])), change(int(cells[6]))
         out.append(",".join(cells))
     return out
-
-
-def trades_frame(n: int, seed: int = 0, start: str = "2024-01-01T23:59:50") -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    times = pd.Timestamp(start, tz="UTC") + pd.to_timedelta(np.arange(n) * 250, unit="ms")
-    first = np.arange(n) * 3 + 7
-    return pd.DataFrame(
-        {
-            "agg_id": np.arange(n) + 1_000,
-            "price": np.round(rng.uniform(1, 90_000, n), 8),
-            "quantity": np.round(rng.uniform(1e-8, 50, n), 8),
-            "first_id": first,
-            "last_id": first + 2,
-            "trade_time": times.as_unit("us"),
-            "buyer_is_maker": rng.random(n) < 0.5,
-            "market": pd.Categorical(["spot"] * n),
-            "symbol": pd.Categorical(["BTCUSDT"] * n),
-        }
-    )
 
 
 # What is read.
@@ -265,6 +246,12 @@ BAD_KLINES = {
         "UTF-8",
     ),
     "utf-16": ("\n".join(LINES).encode("utf-16"), 1, "byte 0xff", "UTF-8"),
+    "stray carriage return": (
+        with_cell(7, "ignore", "0\r0"),
+        8,
+        "'0\\r0'",
+        "plain text as ignore",
+    ),
     "quotes": (with_cell(7, "open", '"1'), 8, "'\"1'", "a number"),
     "binary": (bytes(range(1, 128)), 1, "columns", "12"),
 }
@@ -292,6 +279,28 @@ def test_bad_klines_are_refused_with_file_line_found_and_expected(
     assert found in error.found
     assert expected in error.expected
     assert "\n" not in str(error)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_no_damage_to_a_file_makes_reading_raise_anything_but_a_data_error(
+    data: st.DataObject,
+) -> None:
+    text = (FUTURES_KLINE_HEADER + "\n".join(LINES[:8])).encode()
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 200)))
+    junk = st.binary(max_size=40) | st.text('0123456789.,-+eE\r\n "naif', max_size=40).map(
+        str.encode
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = put(Path(folder), text[:start] + data.draw(junk) + text[end:])
+        try:
+            require_bars(read_klines(path))
+        except DataError as error:
+            line = error.line
+        else:
+            return
+    assert line is not None
 
 
 def test_line_counts_the_header(tmp_path: Path) -> None:
@@ -630,6 +639,12 @@ def test_by_the_day_when_asked(tmp_path: Path) -> None:
         "BTCUSDT-1h-2024-01-01.zip",
         "BTCUSDT-1h-2024-01-02.zip",
     ]
+
+
+def test_folder_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(DataError, match="expected a folder that can be written"):
+        write_klines(BARS, tmp_path / "taken")
 
 
 def test_partial_bars_cannot_be_written(tmp_path: Path) -> None:

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from archive_server import Answer, ArchiveServer, as_read
+from archive_server import Answer, ArchiveServer, as_read, serve_klines, trades_frame
 from factories import make_bars
-from test_files import trades_frame
-from test_rest import serve_klines
 
 from microstream_lab.bars import bars_from_trades
 from microstream_lab.errors import ChecksumError, DataError, GeoBlockedError, SettingsError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from archive_server import Answer, ArchiveServer, FakeClock, as_read
+from archive_server import Answer, ArchiveServer, FakeClock, as_read, kline_row, serve_klines
 from factories import make_bars
 
 from microstream_lab.errors import (
@@ -22,9 +22,8 @@ from microstream_lab.errors import (
     SettingsError,
 )
 from microstream_lab.market.budget import WeightBudget
-from microstream_lab.market.rendering import eight_decimals
 from microstream_lab.market.rest import RestClient, rest_url
-from microstream_lab.schema import as_micros, interval_us, iter_bars, require_bars
+from microstream_lab.schema import iter_bars, require_bars
 from microstream_lab.settings import Settings
 
 START = "2024-01-01"
@@ -55,28 +54,6 @@ def ask(
             return await question(client)
 
     return asyncio.run(run())
-
-
-def kline_row(bar: Any) -> list[Any]:
-    open_ms = bar.open_time // 1_000
-    prices = [eight_decimals(v) for v in (bar.open, bar.high, bar.low, bar.close, bar.volume)]
-    sums = [eight_decimals(v) for v in (bar.taker_buy_base, bar.taker_buy_quote)]
-    close_ms = open_ms + interval_us(bar.interval) // 1_000 - 1
-    quote = eight_decimals(bar.quote_volume)
-    return [open_ms, *prices, close_ms, quote, bar.trades, *sums, "0"]
-
-
-def serve_klines(
-    server: ArchiveServer, bars: pd.DataFrame, now: str, prefix: str = "/api/v3"
-) -> None:
-    rows = [kline_row(bar) for bar in iter_bars(bars)]
-
-    def klines(query: dict[str, str]) -> Any:
-        first, last = int(query["startTime"]), int(query.get("endTime", 2**62))
-        return [row for row in rows if first <= row[0] <= last][: int(query["limit"])]
-
-    server.routes[f"{prefix}/klines"] = klines
-    server.routes[f"{prefix}/time"] = lambda query: {"serverTime": as_micros(now) // 1_000}
 
 
 def trade_row(agg_id: int) -> dict[str, Any]:

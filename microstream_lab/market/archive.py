@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from microstream_lab.errors import ChecksumError
+from microstream_lab.errors import ChecksumError, DataError
 from microstream_lab.market.budget import Gate
 from microstream_lab.market.http import HttpClient, require_ok
 from microstream_lab.market.names import AGG_TRADES, KLINES, FileName, Kind, Period
@@ -187,6 +187,9 @@ class _Errand:
                 await self._fetch(name, path)
             except NotPublishedError:
                 log.info("%s is not in the archive", path.name)
+            except OSError as error:
+                found = error.strerror or str(error)
+                raise DataError(str(path), found, "a folder that can be written") from error
             else:
                 return [path]
         if not name.period.monthly:

@@ -156,19 +156,30 @@ def verify_checksum(path: Path, digest: str) -> bool:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see all of it or none, whatever stops the program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file so that readers see all of it or none, whatever stops the program.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be made or written.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary = None
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise DataError(str(path), found, "a folder that can be written") from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def write_zip(path: Path, text: bytes) -> Path:

@@ -25,10 +25,10 @@ _MAX_LINE: Final = 1_000
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER = re.compile(rb"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PATTERNS: Final = {
-    int: re.compile(rb"\s*-?\d{1,19}\s*"),
-    float: _NUMBER,
+    int: re.compile(rb"[ \t]*-?\d+[ \t]*"),
+    float: re.compile(rb"[ \t]*-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*"),
     bool: re.compile(rb"true|True|TRUE|false|False|FALSE"),
-    str: re.compile(rb"[^\"]*"),
+    str: re.compile(rb"[^\"\r]*"),
 }
 _TYPES: Final = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _WORDS: Final = {int: "a whole number", float: "a number", bool: "True or False", str: "plain text"}
@@ -154,7 +154,13 @@ def _first_fault(
         if len(cells) != len(columns):
             return DataError(where, f"{len(cells)} columns", f"{len(columns)}", line)
         for cell, column in zip(cells, columns, strict=True):
-            if not _PATTERNS[column.type].fullmatch(cell):
+            if not _fits(cell, column.type):
                 expected = f"{_WORDS[column.type]} as {column.name}"
                 return DataError(where, _shown(cell), expected, line)
     return DataError(where, f"text that is no table ({reason})", f"{len(columns)} columns")
+
+
+def _fits(cell: bytes, kind: type) -> bool:
+    if not _PATTERNS[kind].fullmatch(cell):
+        return False
+    return kind is not int or -(2**63) <= int(cell[:100]) < 2**63
