@@ -106,6 +106,15 @@ def test_version_is_the_same_in_the_package_and_heads_the_changelog() -> None:
     assert PROJECT["version"] == microstream_lab.__version__ == versions[0]
 
 
+def test_files_beside_the_code_are_packaged_with_it() -> None:
+    package = ROOT / "microstream_lab"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["microstream_lab"]
+    packaged = {path for each in patterns for path in package.glob(each.replace("/**", "/**/*"))}
+    skipped = {".py", ".pyc", ".nbi", ".nbc"}
+    files = {path for path in package.rglob("*") if path.is_file() and path.suffix not in skipped}
+    assert {str(path.relative_to(package)) for path in files - packaged} == set()
+
+
 def test_console_script_leads_to_the_command_line() -> None:
     assert PROJECT["scripts"] == {"microstream": "microstream_lab.cli:main"}
 
