@@ -1,7 +1,7 @@
 """The exchange's own clock: market time, at the speed it is played.
 
-Invariant: it never goes back. While nothing is played it stands still, or goes on with the wall
-clock once the market is over.
+Invariant: it never goes back. It stands still while the market is stopped, and limits recover
+meanwhile by the wall clock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Clock:
     Parameters
     ----------
     now : int
-        Where it begins (us).
+        Where it begins (us); it is stopped.
     speed : float
         Seconds of the exchange per second of the wall clock, perhaps infinite.
     wall : callable
@@ -41,7 +41,8 @@ class Clock:
     def __init__(self, now: int, speed: float, wall: Callable[[], float]) -> None:
         self.now, self.speed, self._wall = now, speed, wall
         self._idle_us = 0
-        self._from = (wall(), now)
+        self._stopped_at: float | None = wall()
+        self._since = (wall(), now)
 
     @property
     def wall_us(self) -> int:
@@ -51,30 +52,37 @@ class Clock:
     @property
     def limits_us(self) -> int:
         """The clock that limits are counted by: market time, and wall time while it stood still."""
-        return self.now + self._idle_us
+        idle_s = 0.0 if self._stopped_at is None else self._wall() - self._stopped_at
+        return self.now + self._idle_us + int(idle_s * _SECOND_US)
 
     def target(self) -> int:
         """Where the clock ought to be at this moment, at a finite speed."""
-        since, start = self._from
-        return start + int((self._wall() - since) * self.pace * _SECOND_US)
-
-    @property
-    def pace(self) -> float:
-        """Speed at which time passes while there is nothing to play: never infinite."""
-        return self.speed if math.isfinite(self.speed) else 1.0
+        since, start = self._since
+        return start + int((self._wall() - since) * self.speed * _SECOND_US)
 
     def advance(self, now: int) -> None:
         """Be at `now` (us), unless that is in the past."""
         self.now = max(self.now, now)
 
-    def resume(self) -> None:
-        """Count from here and now, after the clock stood still."""
-        self._from = (self._wall(), self.now)
+    def stop(self) -> None:
+        """Stand still."""
+        if self._stopped_at is None:
+            self._stopped_at = self._wall()
 
-    def stood_still(self, seconds: float) -> None:
-        """Let limits recover over `seconds` of the wall clock in which nothing was played."""
-        self._idle_us += int(seconds * _SECOND_US)
+    def run(self, speed: float | None = None) -> None:
+        """Go on from where it stands, perhaps at another speed."""
+        if self._stopped_at is not None:
+            self._idle_us += int((self._wall() - self._stopped_at) * _SECOND_US)
+            self._stopped_at = None
+        self.speed = self.speed if speed is None else speed
+        self._since = (self._wall(), self.now)
 
-    def wall_seconds(self, microseconds: float) -> float:
-        """How long `microseconds` of the exchange take by the wall clock."""
-        return microseconds / _SECOND_US / self.speed
+    def wall_seconds(self, microseconds: int) -> float:
+        """About how long `microseconds` on the clock of limits take by the wall clock.
+
+        How long they take while the market races nobody knows: not long.
+        """
+        if self._stopped_at is None and math.isinf(self.speed):
+            return min(1.0, microseconds / _SECOND_US)
+        speed = 1.0 if self._stopped_at is not None else self.speed
+        return microseconds / _SECOND_US / speed

@@ -11,7 +11,7 @@ import logging
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.server import ServerProtocol
@@ -30,19 +30,22 @@ log = logging.getLogger(__name__)
 
 _SECOND_US: Final = 1_000_000
 _GOODBYE_S: Final = 5.0
+_LEAST_PING_S: Final = 1.0
+_TOO_OLD: Final = "24 hours have passed"
 _COUNTED: Final = (Opcode.TEXT, Opcode.PING, Opcode.PONG)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the exchange expects of a stream connection, in seconds of its clock.
+    """What the exchange expects of a stream connection.
 
     Parameters
     ----------
-    ping_s, pong_s : float
-        How often it is pinged, and how long an answer may take.
-    max_age_s : float
-        How long it may live.
+    ping_s : float
+        How often it is pinged, in seconds of the exchange's clock; not more than once in a second
+        of the wall clock unless this is shorter.
+    pong_s, max_age_s : float
+        How long an answer may take, and how long the connection may live: both clocks must say so.
     messages_per_s : int
         Control messages, pings and pongs allowed a second.
     """
@@ -51,6 +54,18 @@ class Rules:
     pong_s: float = 60.0
     max_age_s: float = 86_400.0
     messages_per_s: int = 5
+
+
+class _Moment(NamedTuple):
+    """A moment on both clocks (us)."""
+
+    exchange_us: int
+    wall_us: int
+
+    @property
+    def payload(self) -> bytes:
+        """What a ping of this moment carries."""
+        return b"%d" % (self.exchange_us // 1_000)
 
 
 class Connection:
@@ -88,12 +103,11 @@ class Connection:
         self._protocol, self._line, self._clock = protocol, line, clock
         self._counts, self._rules = counts, rules
         self._rate = MessageRate(rules.messages_per_s)
-        self._opened = self._pinged = clock.limits_us
-        self._awaiting: tuple[int, int] | None = None
+        self._opened = self._pinged = _Moment(clock.limits_us, clock.wall_us)
+        self._awaiting: _Moment | None = None
         self._spoiler = Spoiler(line, counts)
         self._delayed_until = 0
-        self._close_at = self._opened + rules.max_age_s * _SECOND_US
-        self._close_reason = "24 hours have passed"
+        self._close_at = math.inf
         self._backlog: list[bytes] = []
         self.n_sent = 0
 
@@ -125,7 +139,7 @@ class Connection:
         clock = self._clock
         if event.opcode in _COUNTED and not self._rate.allows(clock.limits_us, clock.wall_us):
             self.close(CloseCode.POLICY_VIOLATION, "Too many requests")
-        elif event.opcode is Opcode.PONG and bytes(event.data) == str(self._pinged).encode():
+        elif event.opcode is Opcode.PONG and bytes(event.data) == self._pinged.payload:
             self._awaiting = None
         elif event.opcode is Opcode.TEXT and self.is_open:
             self._write(frame(self.subscriptions.answer(bytes(event.data))))
@@ -171,7 +185,7 @@ class Connection:
             self.transport.write(b"".join([*self._backlog, message[: len(message) // 2]]))
             self.transport.close()
         elif fault.kind == "day_close":
-            self.close(CloseCode.GOING_AWAY, self._close_reason)
+            self.close(CloseCode.GOING_AWAY, _TOO_OLD)
         elif fault.kind == "delay":
             length_s = faults.delay_s if fault.for_s is None else fault.for_s
             self._delayed_until = self._clock.now + int(length_s * _SECOND_US)
@@ -188,9 +202,7 @@ class Connection:
         if self.subscriptions.combined:
             event = b'{"stream":"!serverShutdown","data":%s}' % event
         self._write(frame(event))
-        close_at = self._clock.limits_us + after_s * _SECOND_US
-        if close_at < self._close_at:
-            self._close_at, self._close_reason = close_at, "server shutdown"
+        self._close_at = min(self._close_at, self._clock.limits_us + after_s * _SECOND_US)
 
     def inject(self, fault: Fault) -> None:
         """Let something go wrong at the next message."""
@@ -200,26 +212,32 @@ class Connection:
         """Do what is due: send what was delayed, ping, close what is too old or silent."""
         if not self.is_open:
             return
-        now = self._clock.limits_us
         if self._backlog and self._delayed_until <= self._clock.now:
             self._write(b"")
-        if now >= self._close_at:
-            self.close(CloseCode.GOING_AWAY, self._close_reason)
+        if self._clock.limits_us >= self._close_at:
+            self.close(CloseCode.GOING_AWAY, "Server shutdown")
+        elif self._is_past(self._opened, self._rules.max_age_s):
+            self.close(CloseCode.GOING_AWAY, _TOO_OLD)
         elif self._awaiting is None:
-            if now - self._pinged >= self._rules.ping_s * _SECOND_US:
-                self._ping(now)
-        elif self._is_overdue(self._awaiting):
+            ping_s = self._rules.ping_s
+            if self._is_past(self._pinged, ping_s, wall_s=min(_LEAST_PING_S, ping_s)):
+                self._ping()
+        elif self._is_past(self._awaiting, self._rules.pong_s):
             self.close(CloseCode.POLICY_VIOLATION, "Pong timeout")
 
-    def _ping(self, now: int) -> None:
-        self._pinged, self._awaiting = now, (now, self._clock.wall_us)
-        self._protocol.send_ping(str(now).encode())
+    def _ping(self) -> None:
+        self._pinged = self._awaiting = _Moment(self._clock.limits_us, self._clock.wall_us)
+        self._protocol.send_ping(self._pinged.payload)
         self._flush()
 
-    def _is_overdue(self, sent: tuple[int, int]) -> bool:
-        """Whether a ping sent then has gone unanswered too long by either clock: both must say."""
-        waited = min(self._clock.limits_us - sent[0], self._clock.wall_us - sent[1])
-        return waited >= self._rules.pong_s * _SECOND_US
+    def _is_past(self, since: _Moment, length_s: float, wall_s: float | None = None) -> bool:
+        """Whether `length_s` have passed on the exchange's clock, and `wall_s` on the wall clock.
+
+        By default both must say so: a market that races does not age its connections by days.
+        """
+        wall_s = length_s if wall_s is None else wall_s
+        on_exchange = self._clock.limits_us - since.exchange_us >= length_s * _SECOND_US
+        return on_exchange and self._clock.wall_us - since.wall_us >= wall_s * _SECOND_US
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye; what the client has not taken after some seconds is lost."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +24,7 @@ from microstream_lab.market.exchange.cursors import Market
 from microstream_lab.market.exchange.faults import Fault, Faults
 from microstream_lab.market.exchange.floor import Floor, Manners
 from microstream_lab.market.exchange.ledger import Ledger
+from microstream_lab.market.exchange.messages import warm_up
 from microstream_lab.market.exchange.player import Player
 from microstream_lab.market.exchange.sources import as_source
 from microstream_lab.schema import as_micros
@@ -106,6 +109,7 @@ class LocalExchange:
             ledgers, clock, self._faults, self._seed, self._manners, Path(self._folder.name)
         )
         market = Market(source, self._executor)
+        await asyncio.to_thread(warm_up)
         self._player = Player(market, self._floor, source.end, self._unattended_us)
         if self._play_from is not None:
             await self._player.skip(self._play_from)
@@ -235,8 +239,12 @@ class LocalExchange:
         """Return when everything up to `time` has been played."""
         await self._unless_crashed(self._player.reached(as_micros(time)))
 
-    async def _unless_crashed(self, wanted: object) -> None:
-        waiting = asyncio.ensure_future(wanted)  # type: ignore[call-overload]
+    async def until(self, event: asyncio.Event) -> None:
+        """Return when `event` is set; raise what stopped the market, should anything stop it."""
+        await self._unless_crashed(event.wait())
+
+    async def _unless_crashed(self, wanted: Coroutine[Any, Any, object]) -> None:
+        waiting = asyncio.get_running_loop().create_task(wanted)
         try:
             await asyncio.wait({waiting, self._playing}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from microstream_lab.market.exchange.kernels import BOOLEAN, DECIMAL, INTEGER, gather, render
 
-__all__ = ["EMPTY", "Messages", "Template", "frame"]
+__all__ = ["EMPTY", "Messages", "Template", "frame", "warm_up"]
 
 Ints = NDArray[np.int64]
 
@@ -119,6 +119,13 @@ class Template:
         out = np.empty(longest * len(times), np.uint8)
         ends = render(self._literals, self._ends, self._kinds, table, framed, out)
         return Messages(out[: int(ends[-1]) if len(ends) else 0], ends, times)
+
+
+def warm_up() -> None:
+    """Compile what is compiled, which takes seconds where it was never done before."""
+    template = Template("%int%%dec%%bool%")
+    messages = template.render([np.ones(2, np.int64)] * 3, np.zeros(2, np.int64))
+    messages.take(np.arange(2))
 
 
 def frame(text: bytes) -> bytes:

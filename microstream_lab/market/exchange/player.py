@@ -19,6 +19,7 @@ _SECOND_US: Final = 1_000_000
 _SHORTEST_S, _LONGEST_S = 0.002, 0.05
 """Between two looks at the clock: often enough for a trade to be on time, and for pings."""
 _TRADES_AT_ONCE: Final = 4_096
+_TRADES_BEHIND: Final = 32_768
 
 
 class Player:
@@ -52,21 +53,18 @@ class Player:
     async def skip(self, until: int) -> None:
         """Enter everything up to `until` (us) into the ledgers without telling anyone."""
         while await self._market.load() and self._market.next_due() <= until:
-            self._floor.play(
-                min(until, self._market.limit()),
-                self._market.take(min(until, self._market.limit())),
-            )
+            loaded = min(until, self._market.limit())
+            self._floor.play(loaded, self._market.take(loaded))
         self._clock.advance(until)
 
     async def run(self) -> None:
         """Play to the end, then let time go on."""
-        self._clock.resume()
+        self._clock.run()
         while await self._market.load():
             await self._pause()
             await (self._race() if self._races else self._keep_time())
             await self._floor.drain()
-        if self._end is not None:
-            await self._close_market(self._end)
+        await self._close_market()
         self.finished.set()
         while True:
             await self._pause()
@@ -90,22 +88,17 @@ class Player:
 
     async def _pause(self) -> None:
         if not self.running.is_set():
-            since = self._clock.wall_us
+            self._clock.stop()
             await self.running.wait()
-            self._go_on(since)
-
-    def _go_on(self, stopped: int) -> None:
-        """Count from now; limits have recovered since the clock `stopped` (us of wall time)."""
-        self._clock.stood_still((self._clock.wall_us - stopped) / _SECOND_US)
-        self._clock.resume()
+            self._clock.run()
 
     async def _keep_time(self) -> None:
         """Play what is due by now; sleep until the next trade first."""
         clock, market = self._clock, self._market
         ahead_s = (market.next_due() - clock.target()) / _SECOND_US / clock.speed
         await asyncio.sleep(min(max(ahead_s, _SHORTEST_S), _LONGEST_S))
-        # Beyond what is at hand there may be trades that are not loaded yet.
-        self._step(max(clock.now, min(clock.target(), market.limit())))
+        # Whoever is behind catches up in batches that leave others a turn.
+        self._step(max(clock.now, min(clock.target(), market.horizon(_TRADES_BEHIND))))
 
     async def _race(self) -> None:
         """Play the next batch at once, if somebody listens."""
@@ -123,19 +116,19 @@ class Player:
         self._step(until)
 
     async def _wait_for_listeners(self) -> None:
-        since = self._clock.wall_us
+        self._clock.stop()
         while not self._floor.has_listeners:
             self._floor.news.clear()
             await self._floor.news.wait()
-        self._go_on(since)
+        self._clock.run()
 
-    async def _close_market(self, end: int) -> None:
-        """Let the time until the market closes pass."""
-        self._clock.resume()
-        while not self._races and self._clock.now < end:
+    async def _close_market(self) -> None:
+        """Let the time until the market closes pass: after a race at once, and then it is real."""
+        end = self._clock.now if self._end is None else self._end
+        if self._races:
+            self._step(max(end, self._clock.now), at_hand=False)
+            self._clock.run(speed=1.0)
+        while self._clock.now < end:
             await self._pause()
             await asyncio.sleep(_LONGEST_S)
             self._step(min(end, max(self._clock.now, self._clock.target())), at_hand=False)
-        if self._clock.now < end:
-            self._step(end, at_hand=False)
-        self._clock.resume()
