@@ -30,6 +30,10 @@ REGIME_COLORS = {
     4: ("#4477AA", "#66CCEE", "#DDAA33", "#BB5566"),
 }
 """Paul Tol's colour-blind-safe schemes, calm to crisis: https://personal.sron.nl/~pault/"""
+_WHEEL = (
+    *("#332288", "#4477AA", "#66CCEE", "#44AA99", "#117733", "#228833"),
+    *("#CCBB44", "#DDAA33", "#EE7733", "#EE6677", "#BB5566", "#882255"),
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -143,7 +147,4 @@ class Settings(BaseSettings):
         """Hex colours of `n_regimes` regimes, calmest first."""
         if len(self.regime_colors) == n_regimes:
             return self.regime_colors
-        wheel = (*REGIME_COLORS[4], "#228833", "#AA3377", "#CCBB44", "#EE6677", "#BBBBBB")
-        return REGIME_COLORS.get(
-            n_regimes, tuple(wheel[k % len(wheel)] for k in range(n_regimes))
-        )
+        return REGIME_COLORS.get(n_regimes, _WHEEL[:n_regimes])

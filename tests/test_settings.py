@@ -65,7 +65,7 @@ def test_a_value_that_cannot_work_is_refused_by_name(
     assert str(caught.value).startswith(f"{name}: found {value!r}")
 
 
-@pytest.mark.parametrize("n_regimes", [2, 3, 4, 7])
+@pytest.mark.parametrize("n_regimes", [2, 3, 4, 7, 12])
 def test_any_number_of_regimes_has_distinct_names_and_colours(home: Path, n_regimes: int) -> None:
     settings = Settings.load()
     assert len(set(settings.names_of_regimes(n_regimes))) == n_regimes
