@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples.
+settings.register_profile("test", deadline=None)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=100_000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
