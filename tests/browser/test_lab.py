@@ -30,7 +30,8 @@ SCROLL_TO = """async index => {
 DRAWN = """index => {
     const cell = window.jupyterapp.shell.currentWidget.content.widgets[index].node;
     return [...cell.querySelectorAll('.js-plotly-plot')].some(plot =>
-        plot.getBoundingClientRect().height > 100 && plot.querySelector('.main-svg .trace, .main-svg .hm'));
+        plot.getBoundingClientRect().height > 100
+        && plot.querySelector('.main-svg .trace, .main-svg .hm'));
 }"""
 
 
