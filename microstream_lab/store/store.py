@@ -5,14 +5,11 @@ Invariant: every call opens the file, does one thing whole or not at all, and cl
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import duckdb
 import pandas as pd
 
 from microstream_lab.errors import StoreError, StoreLockedError
@@ -22,11 +19,12 @@ from microstream_lab.settings import Settings
 from microstream_lab.store import bars as bars_table
 from microstream_lab.store import journal
 from microstream_lab.store import signals as signals_table
-from microstream_lab.store.connection import Connection, EmbeddedFile, transaction
+from microstream_lab.store.connection import EmbeddedFile, transaction
 from microstream_lab.store.coverage import Coverage, measure_coverage
 from microstream_lab.store.export import Table, export_series, series_in
-from microstream_lab.store.importer import StagedFile, staged_files
-from microstream_lab.store.results import FileImport, ImportReport, Run, StoreStatus, WriteCounts
+from microstream_lab.store.importer import import_staged, staged_files
+from microstream_lab.store.query import answer
+from microstream_lab.store.results import ImportReport, Run, StoreStatus, WriteCounts
 from microstream_lab.store.series import Series, fetch_frame, span_of
 from microstream_lab.store.tables import schema_version
 
@@ -36,13 +34,6 @@ _LIST_SERIES: Final = """
 SELECT market, symbol, interval, count(*) AS bars, min(open_time) AS first, max(open_time) AS last
 FROM bars GROUP BY ALL ORDER BY ALL
 """
-_READING: Final = (
-    duckdb.StatementType.SELECT,
-    duckdb.StatementType.EXPLAIN,
-    duckdb.StatementType.RELATION,
-)
-_HOLD_S: Final = 1.0
-"""How long an import keeps others out before it lets them have a turn."""
 
 
 class Store:
@@ -115,21 +106,11 @@ class Store:
         """
         files = find_files(path)
         staged = staged_files(progress(files), symbol, interval, market)
-        done = tuple(self._import(staged, replace))
+        done = tuple(import_staged(self._file, staged, replace))
         touched = dict.fromkeys(Series(each.market, each.symbol, each.interval) for each in done)
         with self._file.reading() as connection:
             coverage = tuple(measure_coverage(connection, series) for series in touched)
         return ImportReport(done, coverage)
-
-    def _import(self, files: Iterator[StagedFile], replace: bool) -> Iterator[FileImport]:
-        """Write files, a transaction each, and let others in between once a second."""
-        for first in files:
-            with self._file.writing() as connection:
-                opened = time.monotonic()
-                for staged in chain([first], files):
-                    yield _import_one(connection, staged, replace)
-                    if time.monotonic() - opened > _HOLD_S:
-                        break
 
     def write_bars(
         self, bars: pd.DataFrame | Iterable[Bar], *, replace: bool = False
@@ -289,8 +270,7 @@ class Store:
             If it writes, is not one statement, or DuckDB cannot make sense of it.
         """
         with self._file.reading() as connection:
-            _require_query(connection, query)
-            return fetch_frame(connection, query, params)
+            return answer(connection, query, params)
 
     def export_parquet(self, folder: Path | str, table: Table = "bars") -> list[Path]:
         """Write a table as ``market=/symbol=/interval=/month=`` folders of Parquet files.
@@ -332,20 +312,3 @@ class Store:
             return StoreStatus(path, True, size, locked_by=error.holder, problem=str(error))
         except StoreError as error:
             return StoreStatus(path, True, size, problem=str(error))
-
-
-def _import_one(connection: Connection, staged: StagedFile, replace: bool) -> FileImport:
-    with transaction(connection):
-        counts = bars_table.write_staged(connection, staged.rows, replace=replace)
-        done = FileImport(staged.file, staged.sha256, *staged.series, counts)
-        journal.write_import(connection, done)
-    return done
-
-
-def _require_query(connection: Connection, query: str) -> None:
-    statements = connection.extract_statements(query)
-    if len(statements) != 1:
-        raise StoreError(f"sql: found {len(statements)} statements, expected one query")
-    kind = statements[0].type
-    if kind not in _READING:
-        raise StoreError(f"sql: found a statement of type {kind.name}, expected one that reads")
