@@ -7,6 +7,7 @@ frames. Nothing here reads a clock, a file or a socket.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
@@ -31,6 +32,7 @@ __all__ = [
     "Gap",
     "Quality",
     "Signal",
+    "Watermark",
     "as_micros",
     "contiguous_runs",
     "interval_us",
@@ -153,6 +155,23 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     market: str = "spot"
 
 
+class Watermark(msgspec.Struct, frozen=True, gc=False):
+    """How far a series is stored: a recorder goes on after it.
+
+    Every trade up to `agg_id`, and every single trade up to `trade_id`, is in a bar that ended by
+    `open_time`, or in a gap on record; the next bar begins at `open_time` (us), and `close` is the
+    price before it.
+    """
+
+    symbol: str
+    interval: str
+    agg_id: int
+    trade_id: int
+    open_time: int
+    close: float
+    market: str = "spot"
+
+
 class Signal(msgspec.Struct, frozen=True):
     """What one bar says about the market, knowing nothing later than that bar.
 
@@ -202,7 +221,7 @@ def as_micros(moment: object) -> int:
         stamp = pd.Timestamp(moment)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise SettingsError(f"time: found {moment!r}, expected a date or time in UTC") from error
-    if stamp is pd.NaT:
+    if pd.isna(stamp):
         raise SettingsError(f"time: found {moment!r}, expected a date or time in UTC")
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
     return int(stamp.as_unit("us").asm8.astype(np.int64))  # .value would be nanoseconds
@@ -230,7 +249,7 @@ def require_bars(bars: pd.DataFrame, where: str = "bars frame") -> pd.DataFrame:
     if bars.empty:
         raise DataError(where, "no rows", "at least one bar")
     for name in ("market", "symbol", "interval"):
-        if bars[name].nunique() != 1:
+        if (bars[name] != bars[name].iloc[0]).any():
             raise DataError(where, f"{bars[name].nunique()} values of {name}", "one series")
     index = bars.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
@@ -251,7 +270,7 @@ def contiguous_runs(bars: pd.DataFrame) -> list[slice]:
     step = interval_us(str(bars["interval"].iloc[0]))
     breaks = np.flatnonzero(np.diff(times) != step) + 1
     edges = [0, *breaks.tolist(), len(times)]
-    return [slice(start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def iter_bars(bars: pd.DataFrame) -> Iterator[Bar]:
@@ -263,4 +282,5 @@ def iter_bars(bars: pd.DataFrame) -> Iterator[Bar]:
     columns = (bars[name].to_numpy().tolist() for name in BAR_VALUES)
     qualities = bars["quality"].astype(str).tolist()
     for open_time, *values, quality in zip(times, *columns, qualities, strict=True):
-        yield Bar(symbol, interval, open_time, *values, quality, 0, market)
+        record = (symbol, interval, open_time, *values, quality, 0, market)
+        yield Bar(*record)

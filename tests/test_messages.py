@@ -156,7 +156,7 @@ BAD = [
 @pytest.mark.parametrize("changes", BAD, ids=str)
 def test_impossible_value_is_refused(changes: dict[str, Any]) -> None:
     for write in (raw, combined):
-        with pytest.raises(DecodeError, match="^stream message: "):
+        with pytest.raises(DecodeError, match=r"^stream message: "):
             decode(write(data_of(TRADE, **changes)))
 
 
