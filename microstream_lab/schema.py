@@ -47,8 +47,8 @@ COMPLETE: Final = "complete"
 REPAIRED: Final = "repaired"
 PARTIAL: Final = "partial"
 QUALITIES: Final = (COMPLETE, REPAIRED, PARTIAL)
-MARKETS: Final = ("spot", "um", "sim")
-"""Binance spot, Binance USD-M futures, and the simulator's own market."""
+MARKETS: Final = {"spot": "spot", "um": "USD-M futures", "sim": "simulated"}
+"""Binance spot, Binance USD-M futures and the simulator's own market, with words for people."""
 
 _MINUTE: Final = 60_000_000
 INTERVALS: Final[dict[str, int]] = {

@@ -216,7 +216,7 @@ def test_ingest_of_files_tells_coverage_with_missing_ranges_and_again_adds_nothi
     outcome = run("ingest", "--from", str(klines), "--market", "um")
     assert outcome.code == 0, outcome.err
     assert "290 rows: 290 new" in outcome.out
-    assert "BTCUSDT 1m (um): 290 of 300 bars" in outcome.out
+    assert "BTCUSDT 1m (USD-M futures): 290 of 300 bars" in outcome.out
     assert "missing in BTCUSDT 1m: 2024-01-01 01:40 up to 2024-01-01 01:50, 10 bars" in outcome.out
     assert "290 rows: 0 new" in run("ingest", "--from", str(klines), "--market", "um").out
     assert len(store_of(home).bars(*SERIES, market="um")) == N_BARS - 10

@@ -34,7 +34,7 @@ from microstream_lab.research.traces import (
     share_axis,
     times_of,
 )
-from microstream_lab.schema import interval_us, series_key
+from microstream_lab.schema import MARKETS, interval_us, series_key
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -82,7 +82,7 @@ def price(
         traces = [background, *traces, *theme.regime_legend(n_regimes)]
     market, symbol, interval = series_key(bars)
     layout = theme.layout(
-        title or f"{symbol} {interval} ({market})",
+        title or f"{symbol} {interval} ({MARKETS[market]})",
         bins.note(),
         height=460,
         xaxis=theme.time_axis(anchor="y", title={"text": "UTC"}),

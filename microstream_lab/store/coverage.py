@@ -7,7 +7,7 @@ from typing import Final
 
 import pandas as pd
 
-from microstream_lab.schema import TIME_DTYPE, interval_us
+from microstream_lab.schema import MARKETS, TIME_DTYPE, interval_us
 from microstream_lab.store.connection import Connection
 from microstream_lab.store.series import IN_SERIES, IN_SPAN, Series, Span, parameters, span_of
 
@@ -70,7 +70,7 @@ class Coverage:
 
     def summary(self) -> str:
         """All of it in one line."""
-        series = f"{self.symbol} {self.interval} ({self.market})"
+        series = f"{self.symbol} {self.interval} ({MARKETS[self.market]})"
         if self.first is None or self.last is None:
             return f"{series}: no bars, {self.expected:,} expected"
         holes = f" in {_counted(len(self.missing), 'range')}" if self.missing else ""
