@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from microstream_lab.bundle import ModelBundle
     from microstream_lab.engine import Engine
     from microstream_lab.features import FeatureState, features_from_bars
+    from microstream_lab.market.exchange import LocalExchange
     from microstream_lab.market.files import read_agg_trades, read_klines
     from microstream_lab.market.simulate import SimulatedMarket, simulate_market
     from microstream_lab.registry import Registry
@@ -33,6 +34,7 @@ _HOMES = {
     "Engine": "engine",
     "FeatureState": "features",
     "Gap": "schema",
+    "LocalExchange": "market.exchange",
     "ModelBundle": "bundle",
     "Registry": "registry",
     "Settings": "settings",
@@ -58,6 +60,7 @@ __all__ = [
     "Engine",
     "FeatureState",
     "Gap",
+    "LocalExchange",
     "ModelBundle",
     "Registry",
     "Settings",

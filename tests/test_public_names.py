@@ -23,7 +23,7 @@ PUBLIC_NAMES = {
     *("FeatureState", "features_from_bars"),
     *("Engine", "ModelBundle", "train_bundle"),
     *("Registry", "Settings", "Store"),
-    *("SimulatedMarket", "simulate_market"),
+    *("LocalExchange", "SimulatedMarket", "simulate_market"),
     *("backtest", "evaluate", "walk_forward"),
 }
 """What users may rely on; a name leaves this list only with a new major version."""

@@ -68,8 +68,10 @@ def _simulated(
 
     from microstream_lab.market.exchange import EndlessMarket
 
-    now = pd.Timestamp.now("UTC")
-    start = (now - pd.Timedelta(days=history_days)).floor("min")
+    def now() -> pd.Timestamp:
+        return pd.Timestamp.now("UTC")
+
+    start = (now() - pd.Timedelta(days=history_days)).floor("min")
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
     return EndlessMarket(names, start, n_regimes=regimes, seed=seed), {"play_from": now}
 

@@ -55,6 +55,11 @@ class Clock:
         idle_s = 0.0 if self._stopped_at is None else self._wall() - self._stopped_at
         return self.now + self._idle_us + int(idle_s * _SECOND_US)
 
+    @property
+    def is_standing(self) -> bool:
+        """Whether it is stopped."""
+        return self._stopped_at is not None
+
     def target(self) -> int:
         """Where the clock ought to be at this moment, at a finite speed."""
         since, start = self._since

@@ -33,6 +33,7 @@ __all__ = ["LocalExchange"]
 
 _KEEP = 2_000_000
 _SECOND_US = 1_000_000
+_GENTLE_BATCH, _BATCH = 128, 2_048
 
 
 class LocalExchange:
@@ -51,13 +52,18 @@ class LocalExchange:
         Of the faults.
     host, port
         Where to listen; by default a free port of this machine, which nobody else can reach.
-    play_from : time, optional
-        What traded until then is in the ledgers from the beginning; played is what comes after.
+    play_from : time or callable, optional
+        What traded until then is in the ledgers from the beginning; played is what comes after. A
+        function without arguments is asked when the exchange opens: with the present moment, and
+        at a speed of 1, trades carry the time at which they are sent.
     keep : int, optional
         Trades remembered per symbol. By default two million of a market without end, and all of a
         recording.
     unattended_s : float
         With infinite speed, how many seconds of the market pass when the last listener is gone.
+    batch : int, optional
+        With infinite speed, how many trades are played at once: what a client that is cut off
+        misses. By default 128 where faults are to happen, and 2048 where not.
     manners : Manners, optional
         Limits, and what is done about slow clients: by default the market waits for them if it
         runs as fast as they take it, and closes them otherwise.
@@ -85,38 +91,61 @@ class LocalExchange:
         play_from: object = None,
         keep: int | None = None,
         unattended_s: float = 1.0,
+        batch: int | None = None,
         manners: Manners | None = None,
     ) -> None:
         self._source = as_source(source)
         self._speed, self._faults, self._seed = as_speed(speed), faults or Faults(), seed
         self._host, self._port = host, port
-        self._play_from = None if play_from is None else as_micros(play_from)
+        self._play_from = play_from if callable(play_from) else lambda: play_from
+        self._floor: Floor
+        self._player: Player
         if keep is not None and keep < 1:
             raise SettingsError(f"keep: found {keep}, expected 1 or more")
         self._keep = _KEEP if keep is None and self._source.endless else keep
         self._unattended_us = int(unattended_s * _SECOND_US)
+        self._batch = batch or (_GENTLE_BATCH if faults else _BATCH)
         patient = math.isinf(self._speed)
         self._manners = manners or Manners(slow_clients="wait" if patient else "close")
 
     async def __aenter__(self) -> LocalExchange:
         loop = asyncio.get_running_loop()
-        source = self._source
+        # Before anything else, so that a port that is taken costs nothing.
+        self._server = await loop.create_server(
+            lambda: self._floor.client(), self._host, self._port, start_serving=False
+        )
+        self._port = int(self._server.sockets[0].getsockname()[1])
         self._folder = TemporaryDirectory(prefix="microstream-exchange-")
         self._executor = ThreadPoolExecutor(1, "exchange")
-        clock = Clock(source.start, self._speed, loop.time)
+        try:
+            await self._open()
+        except BaseException:
+            await self._shut()
+            raise
+        self._playing = loop.create_task(self._player.run())
+        await self._server.start_serving()
+        return self
+
+    async def _open(self) -> None:
+        """Set everything up, and play what has already happened."""
+        source = self._source
+        clock = Clock(source.start, self._speed, asyncio.get_running_loop().time)
         ledgers = {s: Ledger(s, source.market, self._keep) for s in source.symbols}
         self._floor = Floor(
             ledgers, clock, self._faults, self._seed, self._manners, Path(self._folder.name)
         )
-        market = Market(source, self._executor)
         await asyncio.to_thread(warm_up)
-        self._player = Player(market, self._floor, source.end, self._unattended_us)
-        if self._play_from is not None:
-            await self._player.skip(self._play_from)
-        self._server = await loop.create_server(self._floor.client, self._host, self._port)
-        self._port = int(self._server.sockets[0].getsockname()[1])
-        self._playing = loop.create_task(self._player.run())
-        return self
+        market = Market(source, self._executor)
+        self._player = Player(market, self._floor, source.end, self._unattended_us, self._batch)
+        for _ in range(2):  # a moment that moves has moved on while we got there
+            if (moment := self._play_from()) is not None:
+                await self._player.skip(as_micros(moment))
+
+    async def _shut(self) -> None:
+        """Give back what was taken."""
+        self._server.close()
+        await asyncio.to_thread(self._executor.shutdown)
+        self._folder.cleanup()
 
     async def __aexit__(
         self,
@@ -124,13 +153,11 @@ class LocalExchange:
         error: BaseException | None = None,
         trace: TracebackType | None = None,
     ) -> None:
-        self._server.close()
         self._floor.close()
         crashed = self._playing.done() and self._playing.exception()
         self._playing.cancel()
         await asyncio.gather(self._playing, return_exceptions=True)
-        await asyncio.to_thread(self._executor.shutdown)
-        self._folder.cleanup()
+        await self._shut()
         if crashed and error is None:
             raise crashed
 
@@ -163,6 +190,11 @@ class LocalExchange:
     def now(self) -> int:
         """The exchange's clock (us): the time of the market that is being played."""
         return self._floor.clock.now
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether the market stands still: it is paused, or waits for somebody to listen."""
+        return self._floor.clock.is_standing
 
     @property
     def fault_counts(self) -> Counter[str]:

@@ -18,7 +18,6 @@ __all__ = ["Player"]
 _SECOND_US: Final = 1_000_000
 _SHORTEST_S, _LONGEST_S = 0.002, 0.05
 """Between two looks at the clock: often enough for a trade to be on time, and for pings."""
-_TRADES_AT_ONCE: Final = 4_096
 _TRADES_BEHIND: Final = 32_768
 
 
@@ -36,13 +35,17 @@ class Player:
     unattended_us : int
         At infinite speed the market waits for somebody to listen, and for so long goes on without
         when nobody does any more.
+    batch : int
+        Trades played at once at infinite speed; a connection that is cut loses the rest of them.
     """
 
-    def __init__(self, market: Market, floor: Floor, end: int | None, unattended_us: int) -> None:
+    def __init__(
+        self, market: Market, floor: Floor, end: int | None, unattended_us: int, batch: int
+    ) -> None:
         self._market, self._floor, self._end = market, floor, end
         self._clock: Clock = floor.clock
         self._races = math.isinf(self._clock.speed)
-        self._unattended_us = unattended_us
+        self._unattended_us, self._batch = unattended_us, batch
         self._alone_since: int | None = None
         self._was_attended = False
         self.running = asyncio.Event()
@@ -97,12 +100,14 @@ class Player:
         clock, market = self._clock, self._market
         ahead_s = (market.next_due() - clock.target()) / _SECOND_US / clock.speed
         await asyncio.sleep(min(max(ahead_s, _SHORTEST_S), _LONGEST_S))
+        if not self.running.is_set():
+            return
         # Whoever is behind catches up in batches that leave others a turn.
         self._step(max(clock.now, min(clock.target(), market.horizon(_TRADES_BEHIND))))
 
     async def _race(self) -> None:
         """Play the next batch at once, if somebody listens."""
-        until = self._market.horizon(_TRADES_AT_ONCE)
+        until = self._market.horizon(self._batch)
         if not self._floor.has_listeners:
             if self._alone_since is None and self._was_attended:
                 self._alone_since = self._clock.now

@@ -67,7 +67,7 @@ def _lines(file: Path) -> Iterator[bytes]:
 def _read_single_trades(file: Path) -> pd.DataFrame:
     """A CSV in the layout of tardis.dev: times in us, the side of the taker."""
     try:
-        rows = pd.read_csv(file, usecols=_CSV_COLUMNS, float_precision="round_trip")
+        rows = pd.read_csv(file, usecols=_CSV_COLUMNS, engine="pyarrow")
     except (OSError, EOFError, ValueError) as error:
         raise DataError(str(file), str(error), f"columns {' '.join(_CSV_COLUMNS)}") from error
     bad = ~rows["side"].isin(["buy", "sell"])

@@ -186,8 +186,9 @@ def _joined(parts: Sequence[object]) -> Recording:
             part = part.trades
         frame, quotes = (part, {}) if isinstance(part, pd.DataFrame) else read_recording(str(part))
         where = "trades" if isinstance(part, pd.DataFrame) else str(part)
+        parts_by_symbol = _of_frame(frame, where)
         markets.append(str(frame["market"].iloc[0]))
-        for symbol, block in _of_frame(frame, where).items():
+        for symbol, block in parts_by_symbol.items():
             blocks[symbol] = _appended(blocks.get(symbol), block, quotes.get(symbol), where)
     return Recording(blocks, markets[0])
 

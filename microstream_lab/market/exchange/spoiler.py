@@ -117,7 +117,8 @@ class Spoiler:
         message = messages[place]
         if fault.kind in _OF_THE_LINE:
             yield Strike(fault, message)
-        elif fault.kind == "stall":
+            return
+        if fault.kind == "stall":
             length_s = self._faults.stall_s if fault.for_s is None else fault.for_s
             self.stalled_until = int(messages.times[place]) + length_s * _SECOND_US
         elif fault.kind == "reorder":
@@ -153,10 +154,10 @@ class Spoiler:
 
     def _older(self, messages: Messages, place: int) -> bytes | None:
         """A message about an earlier trade; the ids of what follows it jump back."""
-        n_here = min(place, self._faults.jump)
-        for _ in range(_TRIES if n_here + len(self._earlier) else 0):
-            back = int(self._rng.integers(1, n_here + len(self._earlier) + 1))
-            message = messages[place - back] if back <= n_here else self._earlier[n_here - back]
+        reach = min(self._faults.jump, place + len(self._earlier))
+        for _ in range(_TRIES if reach else 0):
+            back = place - int(self._rng.integers(1, reach + 1))
+            message = messages[back] if back >= 0 else self._earlier[back]
             if mangle.has_id(message):
                 return message
         return None
