@@ -6,7 +6,8 @@ returned only once the exchange's own clock is past its end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Final
 
@@ -122,6 +123,26 @@ class RestClient:
             cursor = int(page["open_time"][-1]) + step
         return bars_frame(_joined(pages), symbol, interval, self.market)
 
+    async def klines_since(self, symbol: str, interval: str, start: int) -> pd.DataFrame:
+        """Up to a page of bars from `start` (us) on, as a bars frame; the last may be forming.
+
+        Where a later one is known all others are final, however far behind the stream the
+        exchange's database may be.
+        """
+        page = await self._kline_page(symbol, interval, start, start + PAGE * interval_us(interval))
+        return bars_frame(page, symbol, interval, self.market)
+
+    async def first_trade(self, symbol: str, start: int) -> AggTrade | None:
+        """The first aggregate trade from `start` (us) on; None if there is none yet."""
+        async with aclosing(self.agg_trade_pages(symbol, start=start)) as pages:
+            page = await anext(pages, None)
+        return page[0] if page else None
+
+    async def next_trades(self, symbol: str, from_id: int) -> list[AggTrade]:
+        """A page of aggregate trades from `from_id` on; empty if there are none yet."""
+        async with aclosing(self.agg_trade_pages(symbol, from_id=from_id)) as pages:
+            return await anext(pages, None) or []
+
     async def first_bar(self, symbol: str, interval: str) -> int | None:
         """Open time (us) of the oldest bar there is; None if there is none."""
         body = await self._get("klines", symbol=symbol, interval=interval, startTime=0, limit=1)
@@ -165,7 +186,7 @@ class RestClient:
         to_id: int | None = None,
         start: object = None,
         end: object = None,
-    ) -> AsyncIterator[list[AggTrade]]:
+    ) -> AsyncGenerator[list[AggTrade], None]:
         """Aggregate trades in order of id, page by page, as far as the exchange has them.
 
         Parameters

@@ -1,4 +1,4 @@
-"""What happened: holes in the trades, notebook runs, imported files.
+"""What happened: holes in the trades, how far recorders are, notebook runs, imported files.
 
 Invariant: a row is written once under its key; writing it again brings it up to date.
 """
@@ -11,18 +11,29 @@ from typing import Any, Final
 import msgspec
 import pandas as pd
 
-from microstream_lab.schema import Gap
+from microstream_lab.schema import Gap, Watermark
 from microstream_lab.store.connection import Connection
 from microstream_lab.store.results import FileImport, Run, WriteCounts
 from microstream_lab.store.series import Span, fetch_frame
 
-__all__ = ["read_gaps", "read_runs", "write_gaps", "write_import", "write_run"]
+__all__ = [
+    "read_gaps",
+    "read_open_gaps",
+    "read_runs",
+    "read_watermarks",
+    "write_gaps",
+    "write_import",
+    "write_run",
+    "write_watermarks",
+]
 
 _TIMES: Final = frozenset(
-    {"from_time", "to_time", "detected_at", "repaired_at", "started_at", "ended_at"}
+    {"from_time", "to_time", "detected_at", "repaired_at", "started_at", "ended_at", "open_time"}
 )
 _GAP_KEY: Final = ("market", "symbol", "from_id", "to_id")
 _GAP_FACTS: Final = ("from_time", "to_time", "cause", "detected_at", "repaired_at", "n_repaired")
+_WATERMARK_KEY: Final = ("market", "symbol", "interval")
+_WATERMARK_FACTS: Final = ("agg_id", "trade_id", "open_time", "close")
 _RUN_KEY: Final = ("run_id",)
 _RUN_FACTS: Final = (
     "notebook",
@@ -39,6 +50,15 @@ SELECT {", ".join((*_GAP_KEY, *_GAP_FACTS))} FROM gaps
 WHERE market = $market AND symbol = coalesce($symbol, symbol)
     AND to_time >= make_timestamptz($start) AND from_time < make_timestamptz($end)
 ORDER BY symbol, from_id
+"""
+_READ_WATERMARKS: Final = """
+SELECT symbol, interval, agg_id, trade_id, epoch_us(open_time) AS open_time, close, market
+FROM watermarks WHERE market = $market AND interval = $interval ORDER BY symbol
+"""
+_READ_OPEN_GAPS: Final = """
+SELECT symbol, from_id, to_id, epoch_us(from_time), epoch_us(to_time), cause, epoch_us(detected_at),
+    NULL, n_repaired, market
+FROM gaps WHERE market = $market AND repaired_at IS NULL ORDER BY symbol, from_id
 """
 _READ_RUNS: Final = f"""
 SELECT {", ".join((*_RUN_KEY, *_RUN_FACTS))} FROM runs
@@ -66,6 +86,26 @@ def read_gaps(connection: Connection, market: str, symbol: str | None, span: Spa
     """Gaps that touch a span, by symbol and id; ``repaired_at`` is NaT while a gap is open."""
     values = {"market": market, "symbol": symbol, **span._asdict()}
     return fetch_frame(connection, _READ_GAPS, values)
+
+
+def read_open_gaps(connection: Connection, market: str) -> list[Gap]:
+    """Gaps of a market that are not repaired, by symbol and id."""
+    rows = connection.execute(_READ_OPEN_GAPS, {"market": market}).fetchall()
+    return [Gap(*row) for row in rows]
+
+
+def write_watermarks(connection: Connection, watermarks: Iterable[Watermark]) -> None:
+    """Write how far series are stored; call it within a transaction."""
+    for watermark in watermarks:
+        values = msgspec.structs.asdict(watermark)
+        _put(connection, "watermarks", _WATERMARK_KEY, _WATERMARK_FACTS, values)
+
+
+def read_watermarks(connection: Connection, market: str, interval: str) -> dict[str, Watermark]:
+    """How far the series of a market and interval are stored, by symbol."""
+    values = {"market": market, "interval": interval}
+    rows = connection.execute(_READ_WATERMARKS, values).fetchall()
+    return {row[0]: Watermark(*row) for row in rows}
 
 
 def write_run(connection: Connection, run: Run) -> WriteCounts:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.market.files import find_files
-from microstream_lab.schema import Bar, Gap, Signal
+from microstream_lab.schema import Bar, Gap, Signal, Watermark
 from microstream_lab.settings import Settings
 from microstream_lab.store import bars as bars_table
 from microstream_lab.store import journal
@@ -222,6 +222,36 @@ class Store:
             return WriteCounts()
         with self._file.writing() as connection, transaction(connection):
             return journal.write_gaps(connection, gaps)
+
+    def write_live(
+        self, bars: Iterable[Bar], gaps: Iterable[Gap], watermarks: Iterable[Watermark]
+    ) -> WriteCounts:
+        """Write what a recorder has to tell, in one transaction: all of it is stored or nothing.
+
+        Returns
+        -------
+        WriteCounts
+            Of the bars.
+        """
+        bars, gaps, watermarks = list(bars), list(gaps), list(watermarks)
+        with self._file.writing() as connection, transaction(connection):
+            rows = bars_table.stage_records(bars) if bars else None
+            counts = WriteCounts() if rows is None else bars_table.write_staged(connection, rows)
+            journal.write_gaps(connection, gaps)
+            journal.write_watermarks(connection, watermarks)
+        return counts
+
+    def watermarks(self, interval: str, market: str = "spot") -> dict[str, Watermark]:
+        """How far recorders of an interval have come, by symbol; empty if there is no store."""
+        if not self.path.exists():
+            return {}
+        with self._file.reading() as connection:
+            return journal.read_watermarks(connection, market, interval)
+
+    def open_gaps(self, market: str = "spot") -> list[Gap]:
+        """Gaps of a market that are on record and not repaired, by symbol and id."""
+        with self._file.reading() as connection:
+            return journal.read_open_gaps(connection, market)
 
     def gaps(
         self,

@@ -93,7 +93,20 @@ CREATE TABLE imports (
 );
 """
 
-MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1}
+_VERSION_2: Final = """
+CREATE TABLE watermarks (
+    market VARCHAR NOT NULL,
+    symbol VARCHAR NOT NULL,
+    interval VARCHAR NOT NULL,
+    agg_id BIGINT NOT NULL,
+    trade_id BIGINT NOT NULL,
+    open_time TIMESTAMPTZ NOT NULL,
+    close DOUBLE NOT NULL,
+    PRIMARY KEY (market, symbol, interval)
+);
+"""
+
+MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2}
 """Version reached, and the SQL that reaches it from the version before."""
 
 

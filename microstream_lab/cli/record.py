@@ -1,0 +1,80 @@
+"""``microstream record``: bars of any number of symbols, recorded day and night."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from microstream_lab.cli.common import Interval, Market, load_settings, on_terminal, open_store
+
+if TYPE_CHECKING:
+    from microstream_lab.live.recorder import Recorder
+
+__all__ = ["record"]
+
+_STATUS_S = 60.0
+_STATUS_S_ON_TERMINAL = 1.0
+
+
+def record(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(help="Such as BTCUSDT ETHUSDT; by default SYMBOL's.")
+    ] = None,
+    interval: Interval = None,
+    market: Market = None,
+    trades: Annotated[
+        bool, typer.Option("--trades", help="Keep the trades, too, as Parquet files.")
+    ] = False,
+    klines: Annotated[bool, typer.Option(help="Compare every bar with the exchange's own.")] = True,
+) -> None:
+    """Record bars into the store until Ctrl-C; a restart goes on where the last one ended.
+
+    Example: microstream record BTCUSDT ETHUSDT --interval 1m --trades
+    """
+    from microstream_lab.live.pipeline import PipelineOptions
+    from microstream_lab.live.recorder import Recorder
+    from microstream_lab.schema import interval_us
+
+    settings = load_settings()
+    interval = interval or settings.interval
+    interval_us(interval)
+    recorder = Recorder(
+        [symbol.upper() for symbol in dict.fromkeys(symbols or [settings.symbol])],
+        interval,
+        market or settings.market,
+        open_store(settings),
+        settings.path("data", "trades") if trades else None,
+        settings,
+        PipelineOptions(klines=klines),
+    )
+    asyncio.run(_run(recorder))
+
+
+async def _run(recorder: Recorder) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, recorder.stop)
+    telling = asyncio.create_task(_tell(recorder))
+    try:
+        await recorder.run()
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        if recorder.pipeline is not None:
+            typer.echo(f"{_clear()}{recorder.status()}")
+
+
+async def _tell(recorder: Recorder) -> None:
+    """One line that is kept up to date; where nobody watches, one every minute."""
+    pause_s = _STATUS_S_ON_TERMINAL if on_terminal() else _STATUS_S
+    while True:
+        await asyncio.sleep(pause_s)
+        if recorder.pipeline is not None:
+            typer.echo(f"{_clear()}{recorder.status()}", nl=not on_terminal())
+
+
+def _clear() -> str:
+    return "\r\x1b[K" if on_terminal() else ""

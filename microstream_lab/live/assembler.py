@@ -1,0 +1,305 @@
+"""The events of a feed, and trades fetched for its gaps, assembled to bars.
+
+Invariant: sans-I/O. A bar closes by a later trade or by the exchange's own word that nothing more
+came, never by a clock; it is called complete or repaired only if the ids prove that no trade of it
+is missing. What waits is bounded in time and number.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from microstream_lab.errors import DataError
+from microstream_lab.live.line import UNKNOWN, Line
+from microstream_lab.live.rebuild import Rebuild
+from microstream_lab.live.records import Batch, Counts, Debt, Opening, Patience
+from microstream_lab.market.feed_records import Event, Fill, Mismatch, Reset
+from microstream_lab.market.messages import Kline
+from microstream_lab.schema import PARTIAL, AggTrade, Bar, Gap, Watermark, interval_us
+
+__all__ = ["Assembler", "debts_of"]
+
+log = logging.getLogger(__name__)
+
+
+class Assembler:
+    """Bars of any number of symbols in the making.
+
+    Parameters
+    ----------
+    symbols : iterable of str
+        Whose bars.
+    interval, market : str
+        Of the bars.
+    patience : Patience, optional
+        How long bars wait for what is missing.
+    keep_trades : bool
+        Whether batches carry the trades, too.
+
+    Attributes
+    ----------
+    counts : Counts
+        What happened so far.
+    openings, wanted : list
+        What somebody with access to the exchange has to look up, to be taken from here and answered
+        by :meth:`open` and :meth:`fill`; what :meth:`payable` returns is answered by :meth:`pay`.
+    klines : list of Kline
+        Klines that came by, to be taken from here.
+
+    Notes
+    -----
+    A symbol's first trade rarely begins its bar: an :class:`Opening` asks for the one that does.
+    Trades behind a :class:`Gap` wait ``patience.wait_us`` for its repair; then they pass, the bars
+    go out ``partial``, and a :class:`Debt` asks for all of their trades.
+    """
+
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        interval: str,
+        market: str = "spot",
+        patience: Patience | None = None,
+        keep_trades: bool = False,
+    ) -> None:
+        self.interval, self.market, self._step = interval, market, interval_us(interval)
+        self.patience, self.counts, self._keeps = patience or Patience(), Counts(), keep_trades
+        self._lines = {
+            symbol: Line(symbol, interval, market, self.patience, self.counts, keep_trades)
+            for symbol in symbols
+        }
+        self._direct: dict[str, Callable[[AggTrade], list[Bar]]] = {}
+        self._last: dict[str, AggTrade] = {}
+        self._revisions: dict[tuple[str, int], int] = {}
+        self.openings: list[Opening] = []
+        self.wanted: list[Gap] = []
+        self.klines: list[Kline] = []
+
+    def resume(self, watermark: Watermark, kept: AggTrade | None = None) -> None:
+        """Go on after what is stored.
+
+        Parameters
+        ----------
+        watermark : Watermark
+            How far the bars are.
+        kept : AggTrade, optional
+            The last trade that is kept, if trades are. Those after it come again; as far as their
+            bars are stored they are only told.
+        """
+        line = self._lines[watermark.symbol]
+        line.resume(watermark, kept)
+        self._admit(line)
+
+    def update(self, events: Iterable[Event], now: int) -> Batch:
+        """Take the feed's next events, received by `now` (us)."""
+        batch, direct, last, n_passed = Batch(), self._direct, self._last, 0
+        keep = batch.trades.append if self._keeps else None
+        for event in events:
+            if not isinstance(event, AggTrade):
+                self._note(event, now, batch)
+                continue
+            symbol = event.symbol
+            try:
+                closed = direct[symbol](event)
+            except KeyError:
+                self._queue(event, now, batch)
+                continue
+            except DataError as error:
+                self._recall(event, error, batch)
+                continue
+            last[symbol] = event
+            n_passed += 1
+            if keep is not None:
+                keep(event)
+            if closed:
+                self._lines[symbol].close(closed, event.agg_id - 1, event.first_id - 1, batch)
+        self.counts.trades += n_passed
+        return batch
+
+    def _queue(self, trade: AggTrade, now: int, batch: Batch) -> None:
+        line = self._lines[trade.symbol]
+        line.take(trade, now, batch)
+        if line.opening is not None and line.opening.first_id == trade.agg_id:
+            self.openings.append(line.opening)
+        self._admit(line)
+
+    def _recall(self, trade: AggTrade, error: DataError, batch: Batch) -> None:
+        line = self._lines[trade.symbol]
+        self._detain(line)
+        line.recall(error)
+        line.last = trade
+        self.counts.trades += 1
+        if self._keeps:
+            batch.trades.append(trade)
+
+    def _admit(self, line: Line) -> None:
+        """Let the line's next trades take the short way, if they can."""
+        if line.is_direct and line.last is not None:
+            self._direct[line.symbol] = line.builder.update
+            self._last[line.symbol] = line.last
+        else:
+            self._detain(line)
+
+    def _detain(self, line: Line) -> None:
+        if self._direct.pop(line.symbol, None) is not None:
+            line.last = self._last[line.symbol]
+
+    def _note(self, event: Event, now: int, batch: Batch) -> None:
+        match event:
+            case Gap():
+                line = self._lines[event.symbol]
+                self._detain(line)
+                line.tell(event, now, batch)
+                self.wanted.append(event)
+            case Kline():
+                self.klines.append(event)
+            case Fill():
+                self._fill(event, now, batch)
+            case Mismatch():
+                line = self._lines[event.symbol]
+                self._detain(line)
+                line.doubt()
+            case Reset():
+                line = self._lines[event.symbol]
+                self._detain(line)
+                line.reset(batch)
+
+    def open(self, opening: Opening, first_id: int | None, now: int) -> Batch:
+        """Answer an opening: the id of the first trade from its time on; None if unknown."""
+        batch, line = Batch(), self._lines[opening.symbol]
+        if line.opening == opening:
+            if (gap := line.open(first_id, now, batch)) is not None:
+                self.wanted.append(gap)
+            self._admit(line)
+        return batch
+
+    def fill(self, fill: Fill, now: int) -> Batch:
+        """Answer a wanted gap, or a part of it, with the trades there are."""
+        batch = Batch()
+        self._fill(fill, now, batch)
+        return batch
+
+    def _fill(self, fill: Fill, now: int, batch: Batch) -> None:
+        line = self._lines[fill.gap.symbol]
+        if line.is_waiting:
+            line.fill(fill, now, batch)
+            self._admit(line)
+
+    def wants(self, part: Gap) -> bool:
+        """Whether a part of a gap is still waited for."""
+        return self._lines[part.symbol].wants(part)
+
+    def tick(self, now: int) -> Batch:
+        """End what has waited for too long at `now` (us); to be called about once a second."""
+        batch = Batch()
+        for line in self._lines.values():
+            if line.is_waiting:
+                is_crowded = self.counts.waiting > self.patience.hold_limit
+                line.tick(now, is_crowded, batch)
+                self._admit(line)
+        return batch
+
+    def last_trade(self, symbol: str) -> AggTrade | None:
+        """The last trade that reached its bar; None before the first or while some wait."""
+        line = self._lines[symbol]
+        if line.is_waiting:
+            return None
+        return self._last.get(symbol) if symbol in self._direct else line.last
+
+    def forming(self, symbol: str) -> Bar | None:
+        """The forming bar as it stands, called partial."""
+        return self._lines[symbol].builder.forming
+
+    def open_time(self, symbol: str) -> int:
+        """Opening time (us) of the bar that is forming; 0 if none is."""
+        return self._lines[symbol].open_time
+
+    def prove(self, symbol: str, open_time: int, n_trades: int | None) -> Batch:
+        """Close a forming bar by the exchange's word that it is over.
+
+        Parameters
+        ----------
+        symbol : str
+            Whose bar.
+        open_time : int
+            Which one (us); nothing happens unless it is the forming one and nothing waits.
+        n_trades : int, optional
+            How many single trades the exchange counts in it: the bar closes if it has as many.
+            None if the exchange knows of no trade after the last one.
+        """
+        batch, bar, last = Batch(), self.forming(symbol), self.last_trade(symbol)
+        line = self._lines[symbol]
+        if bar is None or last is None or bar.open_time != open_time or line.is_skipping:
+            return batch
+        if n_trades is None or bar.trades == n_trades:
+            closed = line.builder.advance(open_time + self._step)
+            line.close(closed, last.agg_id, last.last_id, batch)
+        return batch
+
+    def payable(self) -> list[Debt]:
+        """Debts whose bars are closed, to be paid by :meth:`pay`; each is told once."""
+        return [debt for line in self._lines.values() for debt in line.payable()]
+
+    def pay(self, debt: Debt, rebuild: Rebuild, now: int, found: Iterable[AggTrade]) -> Batch:
+        """Publish the bars of a debt anew, with the next revision.
+
+        Parameters
+        ----------
+        debt : Debt
+            Which bars.
+        rebuild : Rebuild
+            Those bars, made from all trades there are.
+        now : int
+            Time (us) of the repair.
+        found : iterable of AggTrade
+            Those of the trades that were missing.
+        """
+        batch, n_found = Batch(), 0
+        for trade in found:
+            n_found += 1
+            if self._keeps:
+                batch.trades.append(trade)
+        bars = rebuild.bars(self._next_revisions(debt))
+        is_whole = all(bar.quality != PARTIAL for bar in bars)
+        if is_whole or n_found:
+            batch.bars = bars
+            self.counts.rebuilt += len(bars)
+        self.counts.repaired += n_found
+        batch.gaps = [self._settled(gap, is_whole, now) for gap in debt.gaps]
+        return batch
+
+    def _next_revisions(self, debt: Debt) -> dict[int, int]:
+        times = range(debt.start, debt.end, self._step)
+        keys = [(debt.symbol, time) for time in times]
+        revisions = {key: self._revisions.pop(key, 0) + 1 for key in keys}
+        self._revisions |= revisions
+        while len(self._revisions) > 10_000:  # the store keeps count, too
+            del self._revisions[next(iter(self._revisions))]
+        return {time: revision for (_, time), revision in revisions.items()}
+
+    def _settled(self, gap: Gap, is_whole: bool, now: int) -> Gap:
+        if not is_whole:
+            is_known = gap.cause.endswith(UNKNOWN)
+            return gap if is_known else replace(gap, cause=f"{gap.cause}; {UNKNOWN}")
+        self.counts.gaps_given_up -= 1
+        self.counts.gaps_repaired += 1
+        n_ids = gap.to_id - gap.from_id + 1
+        return replace(gap, repaired_at=now, n_repaired=n_ids)
+
+
+def debts_of(gaps: Iterable[Gap], interval: str) -> list[Debt]:
+    """What an earlier run owes: the bars touched by gaps on record that can still be filled."""
+    step = interval_us(interval)
+    debts: list[Debt] = []
+    for gap in gaps:
+        if gap.repaired_at is not None or gap.cause.endswith(UNKNOWN):
+            continue
+        start, end = gap.from_time // step * step, gap.to_time // step * step + step
+        debt = Debt(gap.symbol, start, end, (gap,))
+        for other in [other for other in debts if other.touches(debt)]:
+            debts.remove(other)
+            debt = other.merged(debt)
+        debts.append(debt)
+    return debts
