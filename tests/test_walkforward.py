@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from microstream_lab.errors import DataError, FitError, LookAheadError, SettingsError
 from microstream_lab.outcomes import log_returns
-from microstream_lab.research.walkforward import fold_windows, span_us, walk_forward
+from microstream_lab.research.folds import even_windows, fold_windows, span_us
+from microstream_lab.research.walkforward import pinned, walk_forward
+from microstream_lab.training import train_bundle
 
 MINUTE = 60_000_000
 
@@ -209,3 +211,41 @@ def test_a_window_that_cannot_be_cut_is_refused(span):
 
 def test_a_duration_is_measured_in_bars():
     assert span_us("1h", MINUTE, "test") == span_us(60, MINUTE, "test") == 60 * MINUTE
+
+
+def test_even_windows_train_up_to_the_start_and_share_out_the_rest():
+    bars = make_bars(1000)
+    train, test = even_windows(bars, bars.index[600], n_folds=4, embargo="12h")
+    assert (train, test) == (588, 100)
+    folds = fold_windows(bars, train, test, "12h", expanding=True)
+    assert [fold.test_start for fold in folds] == [bars.index[n] for n in (600, 700, 800, 900)]
+    assert {fold.train_start for fold in folds} == {bars.index[0]}
+
+
+def test_even_windows_begin_in_the_middle_unless_told():
+    assert even_windows(make_bars(1001), n_folds=3) == (500, 167)
+
+
+@pytest.mark.parametrize("start", ["2021-12-31", "2022-01-01", "2024-01-01"])
+def test_even_windows_need_bars_on_either_side(start):
+    with pytest.raises(DataError, match="to train on before"):
+        even_windows(make_bars(100), start)
+    with pytest.raises(SettingsError, match="found 0"):
+        even_windows(make_bars(100), n_folds=0)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return train_bundle(make_bars(600), n_starts=1)
+
+
+def test_a_pinned_bundle_scores_every_fold(bundle):
+    bars = make_bars(1200)
+    result = walk_forward(bars, 600, 200, trainer=pinned(bundle), n_starts=1)
+    assert set(result.folds["bundle_id"]) == {bundle.bundle_id}
+    assert len(result.signals) == 600
+
+
+def test_a_pinned_bundle_that_knows_the_test_window_is_refused(bundle):
+    with pytest.raises(LookAheadError, match="expected none after"):
+        walk_forward(make_bars(1200), 599, 200, trainer=pinned(bundle))

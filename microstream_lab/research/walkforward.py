@@ -15,24 +15,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from microstream_lab.bundle import ModelBundle
-from microstream_lab.errors import DataError, LookAheadError, MicrostreamError, SettingsError
+from microstream_lab.errors import DataError, LookAheadError, MicrostreamError
 from microstream_lab.features import features_from_bars
+from microstream_lab.research.folds import Fold, Span, fold_windows, span_us
 from microstream_lab.research.signals import require_filtered
 from microstream_lab.schema import interval_us, require_bars, series_key
 from microstream_lab.training import train_bundle
 
-__all__ = ["Fold", "Span", "WalkForward", "fold_windows", "pinned", "span_us", "walk_forward"]
+__all__ = ["WalkForward", "pinned", "walk_forward"]
 
 _log = logging.getLogger(__name__)
-
-Span: TypeAlias = int | str | pd.Timedelta
-"""A number of bars, or a duration such as ``"90D"``."""
 
 
 class SignalSource(Protocol):
@@ -40,17 +38,6 @@ class SignalSource(Protocol):
 
     def signals(self, bars: pd.DataFrame) -> pd.DataFrame:
         """Signals of every bar, filtered."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Boundaries of one fold; each window holds the bars with ``start <= open_time < end``."""
-
-    number: int
-    train_start: pd.Timestamp
-    train_end: pd.Timestamp
-    test_start: pd.Timestamp
-    test_end: pd.Timestamp
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +138,7 @@ def pinned(bundle: ModelBundle) -> Callable[..., ModelBundle]:
     """
 
     def keep(bars: pd.DataFrame, **_: Any) -> ModelBundle:
-        last, trained_until = bars.index[-1], _stamp(bundle.end)
+        last, trained_until = bars.index[-1], pd.Timestamp(bundle.end, unit="us", tz="UTC")
         if last + pd.Timedelta(interval_us(bundle.interval), unit="us") < trained_until:
             raise LookAheadError(
                 f"bundle {bundle.bundle_id}: found training until {trained_until}, "
@@ -160,61 +147,6 @@ def pinned(bundle: ModelBundle) -> Callable[..., ModelBundle]:
         return bundle
 
     return keep
-
-
-def fold_windows(
-    bars: pd.DataFrame, train: Span, test: Span, embargo: Span = 0, *, expanding: bool = False
-) -> list[Fold]:
-    """Boundaries of all folds whose test window holds at least one bar.
-
-    Raises
-    ------
-    DataError
-        If there is no such fold.
-    SettingsError
-        If a length cannot be read, is not positive, or is no multiple of the interval.
-    """
-    step = interval_us(series_key(bars)[2])
-    train_us, test_us = span_us(train, step, "train", 1), span_us(test, step, "test", 1)
-    pause_us = span_us(embargo, step, "embargo")
-    times = pd.DatetimeIndex(bars.index).as_unit("us").asi8
-    first, end = int(times[0]), int(times[-1]) + step
-    if first + train_us + pause_us >= end:
-        found = f"{len(bars)} bars from {bars.index[0]} to {bars.index[-1]}"
-        needed = pd.Timedelta(train_us + pause_us + step, unit="us")
-        raise DataError("walk_forward", found, f"at least {needed} for train, embargo and a test")
-    folds: list[Fold] = []
-    for test_start in range(first + train_us + pause_us, end, test_us):
-        train_end = test_start - pause_us
-        train_start = first if expanding else train_end - train_us
-        test_end = min(test_start + test_us, end)
-        if np.searchsorted(times, test_start) < np.searchsorted(times, test_end):
-            moments = (train_start, train_end, test_start, test_end)
-            folds.append(Fold(len(folds), *map(_stamp, moments)))
-    return folds
-
-
-def span_us(span: Span, step_us: int, name: str, minimum_bars: int = 0) -> int:
-    """Microseconds of a number of bars or a duration, checked against the bars' `step_us`."""
-    try:
-        if isinstance(span, int) and not isinstance(span, bool):
-            length = span * step_us
-        else:
-            length = pd.Timedelta(span) // pd.Timedelta(1, unit="us")
-    except (ValueError, TypeError) as error:
-        raise SettingsError(
-            f"{name}: found {span!r}, expected a number of bars or a duration such as '90D'"
-        ) from error
-    if length < minimum_bars * step_us or length % step_us:
-        step = pd.Timedelta(step_us, unit="us")
-        raise SettingsError(
-            f"{name}: found {span!r}, expected a multiple of {step}, {minimum_bars} or more of it"
-        )
-    return length
-
-
-def _stamp(micros: int) -> pd.Timestamp:
-    return pd.Timestamp(micros, unit="us", tz="UTC")
 
 
 def _announced(folds: list[Fold], progress: bool | Callable[[Fold], object]) -> Iterator[Fold]:
