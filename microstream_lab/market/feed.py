@@ -164,15 +164,29 @@ class Feed:
         """
         self._sequence(symbol).resume(last_agg_id, last_trade_id, last_time, cause)
 
-    def close(self, gap: Gap) -> bool:
+    def next_id(self, symbol: str) -> int:
+        """The id after the last trade told, where REST is to be asked on; -1 before the first."""
+        return self._sequence(symbol).next_id
+
+    def offer(self, trades: Iterable[AggTrade], now: int) -> list[Event]:
+        """Take trades that came another way, such as over REST, as if the stream had sent them.
+
+        What was lost at the end of a connection shows only with the next trade, which may be long
+        in coming; asking for what there is from :meth:`next_id` on brings it in at once. The
+        stream's own copies, should they come, are then duplicates.
+        """
+        events: list[Event] = []
+        for trade in trades:
+            events += self._sequence(trade.symbol).accept(trade, now)
+        return events
+
+    def close(self, gap: Gap) -> None:
         """Stop waiting for the trades of `gap`: they were fetched, or never will be.
 
-        Returns
-        -------
-        bool
-            False if the gap was not open: late trades have filled it, or it is long forgotten.
+        No :class:`Fill` is told for a gap after this. Whoever fetches keeps its own list of open
+        gaps, and takes off it those that a Fill was told for.
         """
-        return self._sequence(gap.symbol).close(gap)
+        self._sequence(gap.symbol).close(gap)
 
     def _sequence(self, symbol: str) -> SymbolSequence:
         try:

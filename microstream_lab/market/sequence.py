@@ -101,13 +101,11 @@ class SymbolSequence:
         """Trades from here on may be missing for this cause."""
         self._cut_id, self._cut_cause = self.next_id, cause
 
-    def close(self, gap: Gap) -> bool:
-        """Wait no longer for the trades of `gap`; False if it was not open (any more)."""
-        for pending in self._open:
-            if (pending.gap.from_id, pending.gap.to_id) == (gap.from_id, gap.to_id):
-                self._open.remove(pending)
-                return True
-        return False
+    def close(self, gap: Gap) -> None:
+        """Wait no longer for the trades of `gap`."""
+        ids = gap.from_id, gap.to_id
+        kept = [each for each in self._open if (each.gap.from_id, each.gap.to_id) != ids]
+        self._open = deque(kept, maxlen=self._rules.gap_limit)
 
     def accept(self, trade: AggTrade, now: int) -> list[Told]:
         """Take any trade received at `now` (us) and tell what follows from it."""

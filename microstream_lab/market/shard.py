@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from websockets.exceptions import ConnectionClosed, WebSocketException
@@ -168,9 +168,7 @@ class Shard:
             await self._open()
             while True:
                 link = self._links[-1]
-                renewal = asyncio.create_task(link.renewal.wait())
-                await asyncio.wait([link.reading, renewal], return_when=asyncio.FIRST_COMPLETED)
-                renewal.cancel()
+                await _first_of(link.reading, link.renewal.wait())
                 if link.has_ended:
                     await self._replace(link)
                 else:
@@ -197,6 +195,7 @@ class Shard:
 
     async def _replace(self, link: Link) -> None:
         """The link has ended: open another after a while."""
+        link.reading.result()  # raises what no connection should
         self._dialler.status.losses += 1
         if link.age_s >= self._dialler.options.stable_s:
             self._delays = self._dialler.delays_s()
@@ -208,9 +207,7 @@ class Shard:
         """The link will end: open another beside it, and let go of it when that one runs."""
         successor = await self._open()
         link.is_covered = not link.has_ended
-        overlap = asyncio.create_task(self._sleep(self._dialler.options.overlap_s))
-        await asyncio.wait([successor.reading, overlap], return_when=asyncio.FIRST_COMPLETED)
-        overlap.cancel()
+        await _first_of(successor.reading, self._sleep(self._dialler.options.overlap_s))
         if successor.has_ended and not link.has_ended:
             link.is_covered = False
             self._links.remove(successor)
@@ -221,4 +218,13 @@ class Shard:
         self._dialler.status.renewals += 1
 
     async def _sleep(self, seconds: float) -> None:
-        await self._dialler.timing.sleep(seconds)
+        await self._dialler.timing.sleep(seconds)  # a coroutine, whatever kind of awaitable that is
+
+
+async def _first_of(task: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:
+    """Wait for one of them; `other` is not left behind."""
+    beside = asyncio.create_task(other)
+    try:
+        await asyncio.wait([task, beside], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        beside.cancel()
