@@ -181,6 +181,22 @@ async def test_stall_loses_messages_on_a_connection_that_stays_open(
 
 
 @run_async
+async def test_race_waits_for_a_client_that_is_stalled_for_good_to_dial_again() -> None:
+    async with (
+        LocalExchange(EndlessMarket(start=START), speed=None) as exchange,
+        dialled(exchange, PATH) as connection,
+    ):
+        await receive(connection, 1)
+        exchange.inject("stall", for_s=float("inf"))
+        while not exchange.is_standing:
+            await asyncio.sleep(0)
+        assert exchange.n_connections == 1
+        n_played = exchange.n_trades("SIMUSDT")
+        async with dialled(exchange, PATH) as again:
+            assert (await receive(again, 1))[0]["a"] == n_played + 1
+
+
+@run_async
 async def test_delay_holds_everything_back_and_keeps_the_order() -> None:
     source = EndlessMarket(start=START)
     async with (

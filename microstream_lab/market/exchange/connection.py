@@ -109,7 +109,7 @@ class Connection:
         self._delayed_until = 0
         self._close_at = math.inf
         self._backlog: list[bytes] = []
-        self.n_sent = 0
+        self._last_word: asyncio.TimerHandle | None = None
 
     @property
     def is_open(self) -> bool:
@@ -160,7 +160,6 @@ class Connection:
         messages = moment.messages(wanted.streams, wanted.unit_us, wanted.combined)
         if not messages:
             return
-        self.n_sent += len(messages)
         if self._spoiler.is_idle:
             self._write(messages.tobytes())
             return
@@ -249,4 +248,10 @@ class Connection:
             self._write(b"")
         self._protocol.send_close(code, reason)
         self._flush()
-        asyncio.get_running_loop().call_later(_GOODBYE_S, self.transport.abort)
+        loop = asyncio.get_running_loop()
+        self._last_word = loop.call_later(_GOODBYE_S, self.transport.abort)
+
+    def lost(self) -> None:
+        """The client is gone; nothing remains to be done."""
+        if self._last_word is not None:
+            self._last_word.cancel()

@@ -63,7 +63,9 @@ class Ledger:
     def _make_room(self, n_new: int) -> None:
         kept = self.tape
         n_kept = len(self)
-        table = np.empty((8, max(_SMALLEST, 2 * (n_kept + n_new))), np.int64)
+        headroom = self._keep if self._keep is not None else n_kept + n_new
+        # Always a new table: whoever still reads the old one is not disturbed.
+        table = np.empty((8, n_kept + n_new + max(_SMALLEST, headroom)), np.int64)
         table[:, :n_kept] = kept
         self._table, self._start, self._stop = table, 0, n_kept
 

@@ -31,7 +31,7 @@ from microstream_lab.schema import as_micros
 
 __all__ = ["LocalExchange"]
 
-_KEEP = 2_000_000
+_KEEP = 500_000
 _SECOND_US = 1_000_000
 _GENTLE_BATCH, _BATCH = 128, 2_048
 
@@ -57,8 +57,8 @@ class LocalExchange:
         function without arguments is asked when the exchange opens: with the present moment, and
         at a speed of 1, trades carry the time at which they are sent.
     keep : int, optional
-        Trades remembered per symbol. By default two million of a market without end, and all of a
-        recording.
+        Trades remembered per symbol. By default half a million of a market without end, and all of
+        a recording.
     unattended_s : float
         With infinite speed, how many seconds of the market pass when the last listener is gone.
     batch : int, optional

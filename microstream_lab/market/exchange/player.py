@@ -62,7 +62,8 @@ class Player:
 
     async def run(self) -> None:
         """Play to the end, then let time go on."""
-        self._clock.run()
+        if not self._races:
+            self._clock.run()
         while await self._market.load():
             await self._pause()
             await (self._race() if self._races else self._keep_time())
@@ -118,6 +119,8 @@ class Player:
             until = min(until, max(int(allowed), self._clock.now))
         else:
             self._was_attended, self._alone_since = True, None
+            if self._clock.is_standing:
+                self._clock.run()
         self._step(until)
 
     async def _wait_for_listeners(self) -> None:

@@ -32,6 +32,7 @@ __all__ = ["PREFIX", "Reply", "RestService"]
 
 PREFIX: Final = "/api/v3/"
 _WEIGHTS: Final = {"aggTrades": 4, "klines": 2, "exchangeInfo": 20, "time": 1, "ping": 1}
+_STATUSES: Final = {"too_many": 429, "ban": 418}
 _DEFAULT_LIMIT, _MAX_LIMIT = 500, 1_000
 _MICROS_FROM: Final = 10**14
 """Times in microseconds are larger from 1973 on, times in milliseconds smaller until 5138."""
@@ -95,31 +96,33 @@ class RestService:
         if endpoint not in self._endpoints:
             return Reply(404, b"<html><body><h2>404 Not found</h2></body></html>")
         reply, now = Reply(200, b"", dict(_JSON)), self._clock.now
-        status, away_us = self._policy.spend(_WEIGHTS[endpoint], self._clock.limits_us)
-        away_s = math.ceil(self._clock.wall_seconds(away_us))
-        fault = self._line.draw_one(now)
-        if fault and status == 200:
+        reply.status, away_us = self._policy.spend(_WEIGHTS[endpoint], self._clock.limits_us)
+        away_s = self._clock.wall_seconds(away_us)
+        if reply.status == 200 and (fault := self._line.draw_one(now)) is not None:
             self._counts[fault.kind] += 1
-            match fault.kind:
-                case "lag":
-                    now -= int(self._line.faults.lag_s * _SECOND_US)
-                case "slow":
-                    reply.delay_s = self._line.faults.slow_s
-                case _:
-                    status = 429 if fault.kind == "too_many" else 418
-                    away_s = math.ceil(self._line.faults.retry_after_s)
+            now, away_s = self._spoil(fault.kind, reply, now)
         used = str(self._policy.used)
         reply.headers |= {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
-        if status != 200:
-            reply.status, reply.body = status, self._refusal(status, away_us)
-            reply.headers["Retry-After"] = str(away_s)
+        if reply.status != 200:
+            reply.body = self._refusal(reply.status, away_us)
+            reply.headers["Retry-After"] = str(math.ceil(away_s))
             return reply
         try:
-            params = _Params(query, headers)
-            reply.body = self._endpoints[endpoint](params, now)
+            reply.body = self._endpoints[endpoint](_Params(query, headers), now)
         except _BadRequest as error:
             reply.status, reply.body = 400, _error(error.code, error.text)
         return reply
+
+    def _spoil(self, kind: str, reply: Reply, now: int) -> tuple[int, float]:
+        """Let a fault happen; return the time the answer is of, and how long to stay away (s)."""
+        faults = self._line.faults
+        if kind == "lag":
+            return now - int(faults.lag_s * _SECOND_US), 0.0
+        if kind == "slow":
+            reply.delay_s = faults.slow_s
+            return now, 0.0
+        reply.status = _STATUSES[kind]
+        return now, faults.retry_after_s
 
     def _refusal(self, status: int, away_us: int) -> bytes:
         if status == 429:

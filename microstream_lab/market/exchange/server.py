@@ -18,6 +18,7 @@ from websockets.server import ServerProtocol
 
 from microstream_lab.market.exchange.connection import Connection
 from microstream_lab.market.exchange.http import (
+    MAX_HEAD,
     BadRequestError,
     Request,
     read_request,
@@ -72,6 +73,8 @@ class ClientProtocol(asyncio.Protocol):
         self.can_write.set()
         if self._answering is not None:
             self._answering.cancel()
+        if self.connection is not None:
+            self.connection.lost()
         self._exchange.lost(self)
 
     def pause_writing(self) -> None:
@@ -91,6 +94,8 @@ class ClientProtocol(asyncio.Protocol):
         self._received += data
         if self._answering is None:
             self._next_request()
+        elif len(self._received) > MAX_HEAD and self.transport is not None:
+            self.transport.close()
 
     def _next_request(self) -> None:
         assert self.transport is not None
