@@ -342,7 +342,7 @@ async def test_endless_market_is_played_in_bounded_memory() -> None:
             assert await reader.read(1 << 20)
         ledger = exchange._floor.ledgers["SIMUSDT"]
         assert 5_000 <= len(exchange.trades("SIMUSDT")) <= 10_000 + 4_096
-        assert ledger._table.nbytes <= 8 * 8 * 40_000
+        assert ledger.n_bytes <= 8 * 8 * 40_000
         bars = exchange.bars("SIMUSDT", "1m")
         assert 20 < len(bars) < 2000
         assert (bars["quality"] == "complete").all()

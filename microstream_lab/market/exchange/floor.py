@@ -7,7 +7,6 @@ what is told.
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
@@ -144,7 +143,7 @@ class Floor:
             return self._rest.answer(endpoint, address.query, request.headers)
         if not address.path.startswith(ARCHIVE_PREFIX):
             return Reply(404, _NOT_FOUND)
-        resting = {symbol: copy.copy(ledger) for symbol, ledger in self.ledgers.items()}
+        resting = {symbol: ledger.at_rest() for symbol, ledger in self.ledgers.items()}
         async with self._archive_lock:
             return await asyncio.to_thread(
                 self._archive.answer, address.path, request.headers, self.clock.now, resting

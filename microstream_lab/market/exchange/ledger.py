@@ -6,6 +6,9 @@ that an exchange which runs for ever holds a bounded number.
 
 from __future__ import annotations
 
+import copy
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -16,6 +19,14 @@ from microstream_lab.schema import interval_us
 __all__ = ["Ledger"]
 
 _SMALLEST = 1 << 14
+
+
+class _Held(NamedTuple):
+    """Trades are the columns `start` to `stop` of `table`."""
+
+    table: Ints
+    start: int
+    stop: int
 
 
 class Ledger:
@@ -31,43 +42,53 @@ class Ledger:
 
     def __init__(self, symbol: str, market: str, keep: int | None = None) -> None:
         self.symbol, self.market, self._keep = symbol, market, keep
-        self._table = np.empty((8, _SMALLEST), np.int64)
-        self._start = self._stop = 0
+        # Replaced as a whole, so that another thread never sees half of a change.
+        self._held = _Held(np.empty((8, _SMALLEST), np.int64), 0, 0)
         self.n_forgotten = 0
         self.tick = self.lot = 0
 
     def __len__(self) -> int:
-        return self._stop - self._start
+        return self._held.stop - self._held.start
 
     @property
     def tape(self) -> Ints:
-        """What is kept, oldest first; valid until the next append."""
-        return self._table[:, self._start : self._stop]
+        """What is kept, oldest first; it stays as it is, whatever is appended."""
+        table, start, stop = self._held
+        return table[:, start:stop]
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory set aside for what is kept."""
+        return self._held.table.nbytes
+
+    def at_rest(self) -> Ledger:
+        """A ledger that stays as this one is now, for whoever reads it beside the event loop."""
+        return copy.copy(self)
 
     def append(self, tape: Ints) -> None:
         """Add trades, forgetting old ones beyond the limit."""
         n_new = tape.shape[1]
         if not n_new:
             return
+        table, start, stop = self._held
         if self._keep is not None and len(self) + n_new > 2 * self._keep:
-            surplus = max(0, len(self) + n_new - max(self._keep, n_new))
-            self._start += surplus
+            surplus = len(self) + n_new - max(self._keep, n_new)
+            start += surplus
             self.n_forgotten += surplus
-        if self._stop + n_new > self._table.shape[1]:
-            self._make_room(n_new)
-        self._table[:, self._stop : self._stop + n_new] = tape
-        self._stop += n_new
+        if stop + n_new > table.shape[1]:
+            table, start, stop = self._larger(table[:, start:stop], n_new)
+        table[:, stop : stop + n_new] = tape
+        self._held = _Held(table, start, stop + n_new)
         self.tick = int(np.gcd(self.tick, np.gcd.reduce(tape[PRICE])))
         self.lot = int(np.gcd(self.lot, np.gcd.reduce(tape[QUANTITY])))
 
-    def _make_room(self, n_new: int) -> None:
-        kept = self.tape
-        n_kept = len(self)
-        headroom = self._keep if self._keep is not None else n_kept + n_new
-        # Always a new table: whoever still reads the old one is not disturbed.
+    def _larger(self, kept: Ints, n_new: int) -> _Held:
+        """A new table that begins with `kept` and has room for more."""
+        n_kept = kept.shape[1]
+        headroom = n_kept + n_new if self._keep is None else self._keep
         table = np.empty((8, n_kept + n_new + max(_SMALLEST, headroom)), np.int64)
         table[:, :n_kept] = kept
-        self._table, self._start, self._stop = table, 0, n_kept
+        return _Held(table, 0, n_kept)
 
     def from_id(self, agg_id: int, limit: int, until: int) -> Ints:
         """The trades from `agg_id` on that were played by `until` (us), at most `limit`."""

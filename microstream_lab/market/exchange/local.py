@@ -75,6 +75,9 @@ class LocalExchange:
 
     Notes
     -----
+    Everything is to be used on the event loop, but for :meth:`trades` and :meth:`bars`, which any
+    thread may ask.
+
     Weights, dials, pings and what lies between them are counted on the exchange's clock; a
     connection's 24 hours have passed when both clocks say so.
     """
@@ -224,7 +227,7 @@ class LocalExchange:
         DataFrame
             A trades frame (:data:`microstream_lab.schema.TRADE_COLUMNS`).
         """
-        return self._ledger(symbol).trades()
+        return self._ledger(symbol).at_rest().trades()
 
     def bars(self, symbol: str, interval: str) -> pd.DataFrame:
         """The bars that are over by now, made of whole numbers only: the truth.
@@ -234,7 +237,8 @@ class LocalExchange:
         DataFrame
             A bars frame; a bar that misses trades in the source itself is ``partial``.
         """
-        return self._ledger(symbol).bars(interval, self.now)
+        now = self.now  # before the trades: a bar is over only when all of them are there
+        return self._ledger(symbol).at_rest().bars(interval, now)
 
     def _ledger(self, symbol: str) -> Ledger:
         try:
