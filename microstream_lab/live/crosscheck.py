@@ -7,6 +7,7 @@ error is logged with both. What is kept is bounded.
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 from microstream_lab.schema import BAR_VALUES, PARTIAL, Bar
@@ -16,11 +17,20 @@ __all__ = ["CrossCheck", "differing"]
 log = logging.getLogger(__name__)
 
 _KEPT: Final = 64
+_LAST_DIGIT: Final = 1.001e-8
 
 
 def differing(ours: Bar, theirs: Bar) -> list[str]:
-    """Names of the values in which two bars differ."""
-    return [name for name in BAR_VALUES if getattr(ours, name) != getattr(theirs, name)]
+    """Names of the values in which two bars differ.
+
+    Sums may differ by their last digit, decimal or binary: a float has no room for all digits of
+    a large one, and two ways of adding need not round it alike.
+    """
+    return [name for name in BAR_VALUES if not _agree(getattr(ours, name), getattr(theirs, name))]
+
+
+def _agree(ours: float, theirs: float) -> bool:
+    return ours == theirs or abs(ours - theirs) <= max(_LAST_DIGIT, math.ulp(theirs))
 
 
 class CrossCheck:

@@ -264,7 +264,7 @@ class Line:
         """The exchange numbers anew: what was forming stays partial."""
         self._abandon_queue(batch)
         if (bar := self.builder.flush()) is not None:
-            self._owe(bar.open_time, bar.open_time, None)
+            self._owed_from = bar.open_time
             self._tell_bars([bar], batch)
         self.builder = BarBuilder(self.symbol, self._interval, self._market)
         self._link, self._skip_to, self.open_time = PARTIAL, -1, 0

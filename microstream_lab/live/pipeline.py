@@ -11,6 +11,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK: Final = 4_096
 """Frames between two turns of everybody else."""
+_LAGS: Final = 10_000
 _ENOUGH_TRADES: Final = 200_000
 """So many trades may wait for the consumer before reading stops."""
 
@@ -111,8 +113,9 @@ class Pipeline:
     ----------
     feed, assembler, stream, backfill, check
         The parts, with their counters.
-    lags_s : list of float
-        Seconds from receiving to having assembled, of the oldest message of each step, until taken.
+    lags_s : deque of float
+        Seconds from receiving to having assembled, of the oldest message of each step; the latest
+        ones.
 
     Raises
     ------
@@ -150,7 +153,7 @@ class Pipeline:
         self._rng = random.Random(seed)
         self._starts = dict(starts or {})
         self._old_debts = debts_of(open_gaps, interval)
-        self.lags_s: list[float] = []
+        self.lags_s: deque[float] = deque(maxlen=_LAGS)
         self._batch, self._ready, self._room = Batch(), asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None

@@ -206,11 +206,12 @@ class Recorder:
         pipeline, counts = self.pipeline, self.pipeline.assembler.counts
         now, (since, n_before) = time.monotonic(), self._looked
         self._looked = (now, counts.trades)
-        lags, pipeline.lags_s = pipeline.lags_s, []
+        lag_s = max(pipeline.lags_s, default=0.0)
+        pipeline.lags_s.clear()
         return RecorderStatus(
             trades=counts.trades,
             trades_per_s=(counts.trades - n_before) / max(now - since, 1e-9),
-            lag_s=max(lags, default=0.0),
+            lag_s=lag_s,
             bars=counts.bars,
             gaps_open=counts.gaps_open,
             gaps_repaired=counts.gaps_repaired,
