@@ -57,7 +57,7 @@ def make_tape(rows: list[tuple[Any, ...]]) -> np.ndarray:
     return tape
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(TRADES)
 def test_bars_equal_the_sums_of_decimals(rows: list[tuple[Any, ...]]) -> None:
     tape = make_tape(rows)
@@ -85,7 +85,7 @@ def test_bars_equal_the_sums_of_decimals(rows: list[tuple[Any, ...]]) -> None:
         assert bar["trades"] == sum(int(t[4] - t[3] + 1) for t in trades)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TRADES)
 def test_quiet_bars_and_holes_are_marked_as_bars_from_trades_marks_them(
     rows: list[tuple[Any, ...]],
@@ -98,7 +98,7 @@ def test_quiet_bars_and_holes_are_marked_as_bars_from_trades_marks_them(
     assert ours.index.equals(theirs.index)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TRADES)
 def test_single_trades_add_up_and_their_ids_follow_each_other(rows: list[tuple[Any, ...]]) -> None:
     tape = make_tape(rows)
@@ -111,7 +111,7 @@ def test_single_trades_add_up_and_their_ids_follow_each_other(rows: list[tuple[A
     assert (singles[2] >= 0).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-(2**62), 2**62), st.booleans()), max_size=20),
     st.text(max_size=80),
@@ -209,6 +209,23 @@ def test_file_that_is_no_recording_is_refused_with_its_first_line(tmp_path: Path
         as_source(file)
     with pytest.raises(DataError, match="readable"):
         as_source(tmp_path / "absent.csv")
+
+
+@run_async
+async def test_trade_with_an_earlier_time_counts_in_the_bar_of_its_own_time() -> None:
+    trades = simulate_market("2024-01-01", 10).trades
+    trades.loc[100, "trade_time"] = trades["trade_time"].iloc[100] - pd.Timedelta(minutes=1)
+    async with (
+        LocalExchange(trades, speed=None) as exchange,
+        dialled(exchange, "/ws/simusdt@aggTrade") as connection,
+    ):
+        received = await receive(connection, len(trades))
+        await exchange.finished()
+        bars = exchange.bars("SIMUSDT", "1m")
+    assert [m["a"] for m in received] == trades["agg_id"].tolist()
+    assert received[100]["T"] == as_micros(trades["trade_time"].iloc[100]) // 1000
+    assert all(m["E"] >= m["T"] for m in received)
+    pd.testing.assert_frame_equal(bars, bars_from_trades(trades, "1m"))
 
 
 def write_capture(path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from microstream_lab.errors import DataError
 from microstream_lab.market.exchange.tape import (
@@ -69,9 +70,10 @@ def fold(tape: Ints, step: int) -> Ints:
     if not tape.shape[1]:
         return np.empty((len(KLINE_ROWS), 0), np.int64)
     open_times = tape[TIME] - tape[TIME] % step
+    broken = np.diff(tape[AGG_ID], prepend=tape[AGG_ID, 0] - 1) != 1
     if (np.diff(open_times) < 0).any():
         order = np.argsort(open_times, kind="stable")
-        tape, open_times = tape[:, order], open_times[order]
+        tape, open_times, broken = tape[:, order], open_times[order], broken[order]
     starts = np.flatnonzero(np.diff(open_times, prepend=-1))
     last = np.append(starts[1:], len(open_times)) - 1
     price, taker_bought = tape[PRICE], 1 - tape[MAKER]
@@ -90,7 +92,7 @@ def fold(tape: Ints, step: int) -> Ints:
             np.add.reduceat(whole * taker_bought, starts),
             tape[FIRST_ID, starts],
             tape[LAST_ID, last],
-            _holes(tape, starts),
+            _holes(broken, starts),
             np.add.reduceat(rest, starts),
             np.add.reduceat(rest * taker_bought, starts),
         ]
@@ -117,9 +119,11 @@ def settled(klines: Ints) -> Ints:
     return final
 
 
-def _holes(tape: Ints, starts: Ints) -> Ints:
-    """Where ids are missing: inside a bar, before its first trade, after its last."""
-    broken = np.diff(tape[AGG_ID], prepend=tape[AGG_ID, 0] - 1) != 1
+def _holes(broken: NDArray[np.bool_], starts: Ints) -> Ints:
+    """Where ids are missing: inside a bar, before its first trade, after its last.
+
+    `broken` tells before which trades some are missing.
+    """
     flags = broken.astype(np.int64) * _INSIDE
     flags[starts] *= _BEFORE // _INSIDE
     after = np.append(broken[starts[1:]], False)
