@@ -1,0 +1,61 @@
+"""The monitor on paper: its figure and its tiles as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final
+
+import plotly.graph_objects as go
+import plotly.io
+
+from microstream_lab.live.state import Picture
+from microstream_lab.live.tiles import event_rows, health_items, tile_data
+
+__all__ = ["standalone_html"]
+
+_STYLE: Final = """
+body { font: 14px/1.4 sans-serif; color: #333; background: #fff; margin: 24px auto;
+  max-width: 1200px; }
+.tiles { display: flex; gap: 12px; flex-wrap: wrap; }
+.tile { border-left: 5px solid #999; background: #f2f2f2; padding: 6px 14px; min-width: 150px; }
+.tile b { display: block; font-size: 20px; }
+.small { color: #666; font-size: 12px; }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #111; }
+  .tile { background: #222; } .small { color: #aaa; } }
+"""
+
+
+def standalone_html(figure: Any, picture: Picture, now: int, title: str) -> str:
+    """A page with the figure as it is, and the picture in words.
+
+    Parameters
+    ----------
+    figure : FigureWidget
+        The monitor's.
+    picture : Picture
+        Of the same moment.
+    now : int
+        Time (us), for ages.
+    title : str
+        Of the series.
+    """
+    step = int(picture.times[-1] - picture.times[-2]) if len(picture.times) > 1 else 0
+    tiles = "".join(
+        f'<div class="tile" style="border-color:{escape(tile.get("color") or "#999")}">'
+        f'<span class="small">{escape(tile["label"])}</span><b>{escape(tile["value"])}</b>'
+        f'<span class="small">{escape(tile["detail"])}</span></div>'
+        for tile in tile_data(picture, step, now, title)
+    )
+    health = " &middot; ".join(
+        f"{escape(item['label'])} {escape(item['value'])}" for item in health_items(picture, now)
+    )
+    events = "".join(
+        f"<div>{escape(event['at'])} {escape(event['text'])}</div>" for event in event_rows(picture)
+    )
+    plot = plotly.io.to_html(go.Figure(figure.to_dict()), full_html=False, include_plotlyjs=True)
+    return (
+        f'<!doctype html><html><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><p>{escape(picture.banner)}</p>"
+        f'<div class="tiles">{tiles}</div><p class="small">{health}</p>{plot}'
+        f'<div class="small">{events}</div></body></html>'
+    )

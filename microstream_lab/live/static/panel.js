@@ -1,0 +1,126 @@
+// Tiles, health and events of the monitor. Text is set as text only. After the frame with our
+// number is on the screen we say so: the next one is sent only then.
+const FIGURE = ".microstream-figure .js-plotly-plot";
+const TOAST_MS = 6000;
+const PATIENCE_MS = 1500;
+
+const make = (parent, name, text = "") => {
+  const node = document.createElement("div");
+  node.className = name;
+  node.textContent = text;
+  parent.appendChild(node);
+  return node;
+};
+
+const put = (node, text) => {
+  if (node.textContent !== text) node.textContent = text;
+};
+
+function painted(number) {
+  // Resolves after the browser has painted the figure of that number.
+  return new Promise((done) => {
+    const started = performance.now();
+    const look = () => {
+      const plots = [...document.querySelectorAll(FIGURE)];
+      const drawn = plots.some((plot) => (plot.layout?.meta ?? 0) >= number);
+      if (plots.length && !drawn && performance.now() - started < PATIENCE_MS) {
+        requestAnimationFrame(look);
+        return;
+      }
+      requestAnimationFrame(() => {
+        const after = new MessageChannel();
+        after.port1.onmessage = () => done();
+        after.port2.postMessage(0);
+      });
+    };
+    look();
+  });
+}
+
+function tiles(root) {
+  const banner = make(root, "ms-banner");
+  const row = make(root, "ms-tiles");
+  const health = make(root, "ms-health");
+  const boxes = [];
+  return (data) => {
+    put(banner, data.banner ?? "");
+    banner.hidden = !data.banner;
+    (data.tiles ?? []).forEach((tile, place) => {
+      if (!boxes[place]) {
+        const box = make(row, "ms-tile");
+        boxes[place] = ["ms-label", "ms-value", "ms-detail"].map((name) => make(box, name));
+        boxes[place].box = box;
+      }
+      const [label, value, detail] = boxes[place];
+      put(label, tile.label);
+      put(value, tile.value);
+      put(detail, tile.detail);
+      boxes[place].box.style.borderLeftColor = tile.color || "";
+      boxes[place].box.classList.toggle("ms-alarm", Boolean(tile.alarm));
+    });
+    (data.health ?? []).forEach((item, place) => {
+      const node = health.children[place] ?? make(health, "ms-item");
+      put(node, `${item.label} ${item.value}`);
+      node.classList.toggle("ms-alarm", Boolean(item.alarm));
+    });
+  };
+}
+
+function events(root) {
+  const list = make(root, "ms-events");
+  list.setAttribute("role", "log");
+  let shown = -1;
+  return (data) => {
+    if (data.n_events === shown) return;
+    shown = data.n_events;
+    const lines = (data.events ?? []).map((event) => {
+      const line = document.createElement("div");
+      line.className = "ms-event";
+      make(line, "ms-time", event.at);
+      make(line, "ms-dot").style.background = event.color || "var(--jp-ui-font-color3, #888)";
+      make(line, "ms-text", event.text);
+      return line;
+    });
+    list.replaceChildren(...lines);
+  };
+}
+
+function toasts(root) {
+  const corner = make(root, "ms-toasts");
+  let seen = null;
+  return (data) => {
+    const all = data.toasts ?? [];
+    const last = all.reduce((most, toast) => Math.max(most, toast.id), 0);
+    if (seen !== null) {
+      all.filter((toast) => toast.id > seen).forEach((toast) => {
+        const node = make(corner, "ms-toast", toast.text);
+        node.style.borderLeftColor = toast.color || "";
+        setTimeout(() => node.remove(), TOAST_MS);
+      });
+    }
+    seen = Math.max(seen ?? 0, last);
+  };
+}
+
+function render({ model, el }) {
+  el.classList.add("ms-panel");
+  const isTiles = model.get("part") === "tiles";
+  const shows = isTiles ? [tiles(el), toasts(el)] : [events(el)];
+  let acknowledged = 0;
+  const show = () => {
+    const data = model.get("data");
+    shows.forEach((each) => each(data));
+    const number = data.frame ?? 0;
+    if (!isTiles || number <= acknowledged) return;
+    acknowledged = number;
+    painted(data.figure ?? 0).then(() => {
+      const at = performance.timeOrigin + performance.now();
+      model.send({ kind: "painted", frame: number, at });
+    });
+  };
+  model.on("change:data", show);
+  show();
+  return () => model.off("change:data", show);
+}
+
+export default { render };

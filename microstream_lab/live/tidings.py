@@ -1,0 +1,71 @@
+"""What a live session tells whoever watches it: small records, each with its time.
+
+Invariant: plain data. Whoever has seen all of them in order knows what the session knows, without
+asking it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from microstream_lab.market.feed_records import Stale
+from microstream_lab.schema import Bar, Gap, Signal
+
+__all__ = ["Link", "Model", "Note", "Scored", "Stale", "Ticks", "Tiding"]
+
+
+class Ticks(msgspec.Struct, frozen=True, gc=False):
+    """Trades that came together: how many, the last one's price and time, and the forming bar.
+
+    ``received_at`` (us) is when they came, by the clock of this machine.
+    """
+
+    n: int
+    price: float
+    trade_time: int
+    received_at: int
+    forming: Bar | None = None
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """A bar that has closed or was made anew, with its signal where a bundle has seen it."""
+
+    bar: Bar
+    signal: Signal | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """From the bar after `since` (us) on, signals come from this bundle.
+
+    `version` is the registry's, empty where the bundle is in no registry; `threshold` is the
+    anomaly score from which a bar is flagged; a `provisional` bundle was trained on the spot.
+    """
+
+    bundle_id: str
+    version: str
+    n_regimes: int
+    features: tuple[str, ...]
+    threshold: float
+    since: int = 0
+    provisional: bool = False
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """How often the connection was lost and opened so far, as of `at` (us)."""
+
+    losses: int
+    dials: int
+    at: int
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """Something to be read by people; a `banner` stays on the screen until the next one."""
+
+    at: int
+    text: str
+    kind: Literal["note", "banner", "error"] = "note"
+
+
+Tiding = Ticks | Scored | Model | Link | Note | Stale | Gap
