@@ -101,23 +101,22 @@ class Feed:
         """
         self.counters.received += len(frames)
         events: list[Event] = []
-        shortcut = self._shortcut
+        shortcut, tell = self._shortcut, events.append
         for message, received_at in frames:
             # The trade that everybody expects; whatever else it is, _receive() finds out.
             try:
                 trade: StreamTrade = parse(message).data
                 sequence = shortcut[trade.symbol]
-                first_id, last_id = trade.first_id, trade.last_id
+                agg_id, last_id, time = trade.agg_id, trade.last_id, trade.trade_time
                 if (
-                    trade.agg_id == sequence.next_id
-                    and first_id == sequence.next_single_id
-                    and first_id <= last_id
-                    and sequence.latest <= trade.trade_time < sequence.horizon
+                    agg_id == sequence.next_id
+                    and trade.first_id == sequence.next_single_id <= last_id
+                    and sequence.latest <= time < sequence.horizon
                 ):
-                    sequence.next_id += 1
+                    sequence.next_id = agg_id + 1
                     sequence.next_single_id = last_id + 1
-                    sequence.latest = trade.trade_time
-                    events.append(trade)
+                    sequence.latest = time
+                    tell(trade)
                     continue
             except _NO_SHORTCUT:
                 pass
