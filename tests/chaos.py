@@ -164,7 +164,8 @@ def problems_of_bars(exchange: LocalExchange, store: Store) -> list[str]:
     for symbol in SYMBOLS:
         theirs, ours = exchange.bars(symbol, "1m"), store.bars(symbol, "1m", market="sim")
         if missing := len(theirs.index.difference(ours.index)):
-            found.append(f"{symbol}: {missing} bars missing")
+            first = theirs.index.difference(ours.index)[0]
+            found.append(f"{symbol}: {missing} bars missing from {first:%H:%M}")
         if surplus := len(ours.index.difference(theirs.index)) + int(ours.index.duplicated().sum()):
             found.append(f"{symbol}: {surplus} bars too many")
         both = ours.index.intersection(theirs.index)
