@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from microstream_lab.bundle import ModelBundle
     from microstream_lab.engine import Engine
     from microstream_lab.features import FeatureState, features_from_bars
+    from microstream_lab.live.monitor import RegimeMonitor
+    from microstream_lab.live.session import LiveSession
     from microstream_lab.market.exchange import LocalExchange
     from microstream_lab.market.files import read_agg_trades, read_klines
     from microstream_lab.market.simulate import SimulatedMarket, simulate_market
@@ -34,8 +36,10 @@ _HOMES = {
     "Engine": "engine",
     "FeatureState": "features",
     "Gap": "schema",
+    "LiveSession": "live.session",
     "LocalExchange": "market.exchange",
     "ModelBundle": "bundle",
+    "RegimeMonitor": "live.monitor",
     "Registry": "registry",
     "Settings": "settings",
     "Signal": "schema",
@@ -60,8 +64,10 @@ __all__ = [
     "Engine",
     "FeatureState",
     "Gap",
+    "LiveSession",
     "LocalExchange",
     "ModelBundle",
+    "RegimeMonitor",
     "Registry",
     "Settings",
     "Signal",

@@ -23,6 +23,7 @@ PUBLIC_NAMES = {
     *("FeatureState", "features_from_bars"),
     *("Engine", "ModelBundle", "train_bundle"),
     *("Registry", "Settings", "Store"),
+    *("LiveSession", "RegimeMonitor"),
     *("LocalExchange", "SimulatedMarket", "simulate_market"),
     *("backtest", "evaluate", "walk_forward"),
 }

@@ -200,19 +200,20 @@ class Course:
             async for batch in pipeline:
                 await self._swap_if_due()
                 await self._mend(batch, place)
-                self._take(batch, pipeline)
+                self._take(batch, pipeline, place.ahead_us)
         finally:
             links.cancel()
             await asyncio.gather(links, return_exceptions=True)
 
-    def _take(self, batch: Batch, pipeline: Pipeline) -> None:
+    def _take(self, batch: Batch, pipeline: Pipeline, ahead_us: int | None) -> None:
         self._close(batch.bars, batch.gaps)
         if batch.trades:
             self.n_trades += len(batch.trades)
             last, symbol = batch.trades[-1], self.series[1]
             forming = pipeline.assembler.forming(symbol)
-            ticks = Ticks(len(batch.trades), last.price, last.trade_time, _now(), forming)
-            self._tell([ticks])
+            at, now = last.trade_time, _now()
+            sent_at = now if ahead_us is None else at + ahead_us
+            self._tell([Ticks(len(batch.trades), last.price, at, sent_at, now, forming)])
 
     def _close(self, bars: Sequence[Bar], gaps: Sequence[Gap]) -> None:
         if not (bars or gaps):

@@ -162,19 +162,19 @@ class RegimeMonitor:
             alerts,
             controls.frozen,
         )
-        self._sent = (frame, picture.trade_time, before[1])
+        self._sent = (frame, picture.sent_at, before[1])
         for alert in alerts:
             if self._on_alert is not None:
                 self._on_alert(alert)
 
     def _note_painted(self, frame: int, at: float) -> None:
         """The browser has painted a frame at `at` (us)."""
-        number, trade_time, before = self._sent
+        number, sent_at, before = self._sent
         if self._ended.is_set() or frame != number:
             return
         self.n_painted += 1
-        latency = int(at) - trade_time
-        if trade_time > before and 0 <= latency < _BELIEVABLE_US:
+        latency = int(at) - sent_at
+        if sent_at > before and 0 <= latency < _BELIEVABLE_US:
             self.session.drawn(latency)
         self._painted.set()
 

@@ -7,6 +7,7 @@ market, however often it is opened.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,16 +30,22 @@ SOURCES: Final[tuple[SourceName, ...]] = ("auto", "binance", "local", "replay", 
 SIMULATED: Final = "SIMUSDT"
 _REACHABLE_S: Final = 3.0
 _POLL_S: Final = 0.5
+_LOOKS, _LOOK_S = 20, 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An exchange that can be asked: settings with its addresses, the series, and a banner."""
+    """An exchange that can be asked: settings with its addresses, the series, and a banner.
+
+    ``ahead_us`` is how far this machine's clock is ahead of the exchange's, None if the exchange's
+    runs at another speed.
+    """
 
     settings: Settings
     market: str
     symbol: str
     banner: str = ""
+    ahead_us: int | None = 0
 
 
 @asynccontextmanager
@@ -72,7 +79,8 @@ async def open_exchange(
         addresses = {"binance_ws_url": exchange.ws_url, "binance_rest_url": exchange.rest_url}
         reason = f"Binance was not asked or did not answer ({why}). " if why else ""
         banner = f"{reason}This is the simulated market {name}: no price here is real."
-        yield Place(settings.model_copy(update=addresses), "sim", name, banner)
+        ahead_us = await _ahead(exchange) if speed == 1 else None
+        yield Place(settings.model_copy(update=addresses), "sim", name, banner, ahead_us)
 
 
 def _simulated(symbol: str, speed: float, seed: int) -> LocalExchange:
@@ -83,6 +91,15 @@ def _simulated(symbol: str, speed: float, seed: int) -> LocalExchange:
     return LocalExchange(
         EndlessMarket((symbol,), monday, seed=seed + week), speed=speed, play_from=now
     )
+
+
+async def _ahead(exchange: LocalExchange) -> int:
+    """How far the wall clock is ahead of the exchange's, which moves in small steps."""
+    found = []
+    for _ in range(_LOOKS):
+        found.append(time.time_ns() // 1_000 - exchange.now)
+        await asyncio.sleep(_LOOK_S)
+    return min(found)
 
 
 async def _unreachable(settings: Settings, market: str) -> str:

@@ -61,7 +61,8 @@ class Picture:
     """Everything a view draws, apart from the state it was taken of.
 
     ``times`` (us) and ``columns`` are those of the closed bars, ``n_closed`` counts them since the
-    beginning; ``regime_since`` is the open time of the first bar of the regime that lasts.
+    beginning; ``regime_since`` is the open time of the first bar of the regime that lasts; ``sent_at`` is when
+    the last trade happened by this machine's clock.
     """
 
     times: npt.NDArray[np.int64]
@@ -76,6 +77,7 @@ class Picture:
     is_anomaly: bool
     price: float
     trade_time: int
+    sent_at: int
     health: Health
     log: tuple[LogEntry, ...]
     banner: str
@@ -102,7 +104,8 @@ class MonitorState:
         self._swaps: deque[int] = deque(maxlen=32)
         self._regime, self._regime_since = -1, 0
         self._last: Scored | None = None
-        self._price, self._trade_time, self._lag = float("nan"), 0, 0
+        self._price, self._trade_time = float("nan"), 0
+        self._sent_at = self._lag = 0
         self._rates: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._latencies: deque[int] = deque(maxlen=_DRAWN)
         self._gaps: dict[int, Gap] = {}
@@ -159,6 +162,7 @@ class MonitorState:
             is_anomaly=bool(signal and signal.is_anomaly),
             price=self._price,
             trade_time=self._trade_time,
+            sent_at=self._sent_at,
             health=self._health(now),
             log=tuple(self._log),
             banner=self._banner,
@@ -168,7 +172,7 @@ class MonitorState:
 
     def _tick(self, ticks: Ticks) -> None:
         self._price, self._trade_time = ticks.price, ticks.trade_time
-        self._lag = ticks.received_at - ticks.trade_time
+        self._sent_at, self._lag = ticks.sent_at, ticks.received_at - ticks.sent_at
         self._rates.append((ticks.received_at, ticks.n))
         self._forming = ticks.forming
         if self._stale_since is not None:

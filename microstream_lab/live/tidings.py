@@ -19,12 +19,14 @@ __all__ = ["Link", "Model", "Note", "Scored", "Stale", "Ticks", "Tiding"]
 class Ticks(msgspec.Struct, frozen=True, gc=False):
     """Trades that came together: how many, the last one's price and time, and the forming bar.
 
-    ``received_at`` (us) is when they came, by the clock of this machine.
+    ``sent_at`` (us) is when the last one happened and ``received_at`` when it came, both by the
+    clock of this machine; where a market has a clock of its own the two are the same.
     """
 
     n: int
     price: float
     trade_time: int
+    sent_at: int
     received_at: int
     forming: Bar | None = None
 

@@ -49,7 +49,7 @@ def health_items(picture: Picture, now: int) -> list[Json]:
     health, model = picture.health, picture.model
     stale = health.stale_since is not None
     feed = f"stale for {_span(now - (health.stale_since or now))}" if stale else "live"
-    lag_known = picture.trade_time and abs(health.lag_us) < 60 * _S
+    lag_known = picture.sent_at and abs(health.lag_us) < 60 * _S
     drawn = health.latency_us
     name = _DASH
     if model is not None:
