@@ -39,7 +39,7 @@ from microstream_lab.store.series import (
     time_column,
 )
 
-__all__ = ["read_bars", "stage_frame", "stage_records", "write_staged"]
+__all__ = ["read_bars", "stage", "stage_frame", "stage_records", "write_staged"]
 
 _KEY: Final = ("market", "symbol", "interval", "open_time")
 _COLUMNS: Final = (*_KEY, *BAR_VALUES, "quality", "revision")
@@ -120,6 +120,14 @@ def stage_records(records: Iterable[Bar]) -> pa.Table:
     times = pa.array(columns["open_time"], pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     revisions = pa.array(columns["revision"], pa.int32())
     return pa.table({**columns, **values, "open_time": times, "revision": revisions})
+
+
+def stage(bars: pd.DataFrame | Iterable[Bar]) -> pa.Table | None:
+    """A frame or records as rows to be written; None if there are none."""
+    if isinstance(bars, pd.DataFrame):
+        return stage_frame(bars) if len(bars) else None
+    records = list(bars)
+    return stage_records(records) if records else None
 
 
 def write_staged(connection: Connection, rows: pa.Table, *, replace: bool = False) -> WriteCounts:

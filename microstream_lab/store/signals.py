@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from microstream_lab.errors import DataError
+from microstream_lab.errors import DataError, StoreError
 from microstream_lab.schema import TIME_DTYPE, Signal
 from microstream_lab.store.connection import Connection
 from microstream_lab.store.results import WriteCounts
@@ -28,7 +28,7 @@ from microstream_lab.store.series import (
     time_column,
 )
 
-__all__ = ["Which", "frames_of_signals", "read_signals", "write_signals"]
+__all__ = ["Which", "frames_of", "read_signals", "write_signals"]
 
 Which = Literal["latest", "first"]
 
@@ -132,7 +132,26 @@ def read_signals(
     return fetch_frame(connection, query, values).set_index("open_time")
 
 
-def frames_of_signals(records: Iterable[Signal]) -> Iterator[tuple[Series, str, pd.DataFrame]]:
+def frames_of(
+    signals: pd.DataFrame | Iterable[Signal],
+    bundle_id: str | None,
+    market: str,
+    symbol: str | None,
+    interval: str | None,
+) -> Iterator[tuple[Series, str, pd.DataFrame]]:
+    """Signals of a frame, whose series and bundle are given, or of records, which know theirs.
+
+    Raises :class:`StoreError` for a frame of which they are not given.
+    """
+    if not isinstance(signals, pd.DataFrame):
+        yield from _frames_of_records(signals)
+    elif bundle_id is None or symbol is None or interval is None:
+        raise StoreError("a signals frame: expected bundle_id, symbol and interval beside it")
+    elif len(signals):
+        yield Series(market, symbol, interval).checked(), bundle_id, signals
+
+
+def _frames_of_records(records: Iterable[Signal]) -> Iterator[tuple[Series, str, pd.DataFrame]]:
     """Records as frames of one series, bundle, revision and shape each, revisions ascending."""
     groups: dict[tuple[object, ...], dict[int, Signal]] = {}
     for signal in sorted(records, key=lambda signal: signal.revision):

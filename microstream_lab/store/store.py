@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import pandas as pd
 
-from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.market.files import find_files
 from microstream_lab.schema import Bar, Gap, Signal, Watermark
 from microstream_lab.settings import Settings
@@ -26,7 +24,7 @@ from microstream_lab.store.importer import import_staged, staged_files
 from microstream_lab.store.query import answer
 from microstream_lab.store.results import ImportReport, Run, StoreStatus, WriteCounts
 from microstream_lab.store.series import Series, fetch_frame, span_of
-from microstream_lab.store.tables import schema_version
+from microstream_lab.store.status import look_at
 
 __all__ = ["Store"]
 
@@ -62,12 +60,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is open between calls."""
 
     def __repr__(self) -> str:
@@ -127,11 +120,7 @@ class Store:
         replace : bool
             Overwrite whatever differs.
         """
-        if isinstance(bars, pd.DataFrame):
-            rows = bars_table.stage_frame(bars) if len(bars) else None
-        else:
-            records = list(bars)
-            rows = bars_table.stage_records(records) if records else None
+        rows = bars_table.stage(bars)
         if rows is None:
             return WriteCounts()
         with self._file.writing() as connection, transaction(connection):
@@ -171,13 +160,7 @@ class Store:
         bundle_id, market, symbol, interval : str
             Of a frame, which does not know them.
         """
-        if not isinstance(signals, pd.DataFrame):
-            frames = list(signals_table.frames_of_signals(signals))
-        elif bundle_id is None or symbol is None or interval is None:
-            raise StoreError("a signals frame: expected bundle_id, symbol and interval beside it")
-        else:
-            frames = [(Series(market, symbol, interval).checked(), bundle_id, signals)]
-        frames = [each for each in frames if len(each[2])]
+        frames = list(signals_table.frames_of(signals, bundle_id, market, symbol, interval))
         if not frames:
             return WriteCounts()
         with self._file.writing() as connection, transaction(connection):
@@ -233,9 +216,8 @@ class Store:
         WriteCounts
             Of the bars.
         """
-        bars, gaps, watermarks = list(bars), list(gaps), list(watermarks)
+        rows, gaps, watermarks = bars_table.stage(bars), list(gaps), list(watermarks)
         with self._file.writing() as connection, transaction(connection):
-            rows = bars_table.stage_records(bars) if bars else None
             counts = WriteCounts() if rows is None else bars_table.write_staged(connection, rows)
             journal.write_gaps(connection, gaps)
             journal.write_watermarks(connection, watermarks)
@@ -330,15 +312,4 @@ class Store:
 
     def status(self) -> StoreStatus:
         """Whether the store can be read right now, and if not, why and who is in the way."""
-        path = self._file.path
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            return StoreStatus(path, exists=False, problem=f"no store at {path} ({error.strerror})")
-        try:
-            with EmbeddedFile(path, timeout_s=0).reading() as connection:
-                return StoreStatus(path, True, size, schema_version(connection, str(path)))
-        except StoreLockedError as error:
-            return StoreStatus(path, True, size, locked_by=error.holder, problem=str(error))
-        except StoreError as error:
-            return StoreStatus(path, True, size, problem=str(error))
+        return look_at(self._file.path)
