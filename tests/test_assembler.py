@@ -230,6 +230,27 @@ def test_bar_closes_by_the_exchanges_count_and_by_no_other() -> None:
     assert quiet.watermarks[SYMBOL].open_time == T0 + 2 * MINUTE
 
 
+def test_bar_proven_without_trades_nobody_knows_is_taken_back() -> None:
+    trades = make_trades(60)
+    place = next(k for k in range(10, 60) if trades[k].trade_time >= T0 + 2 * MINUTE)
+    later = [
+        replace(
+            trade, agg_id=trade.agg_id + 8, first_id=trade.first_id + 8, last_id=trade.last_id + 8
+        )
+        for trade in trades[place:]
+    ]
+    times = (trades[place - 1].trade_time, later[0].trade_time)
+    gap = Gap(SYMBOL, trades[place].agg_id, trades[place].agg_id + 7, *times, "stream", 0)
+    assembler = opened(trades)
+    assembler.update(trades[1:place], 0)
+    n_trades = assembler.forming(SYMBOL).trades  # type: ignore[union-attr]
+    (proven,) = assembler.prove(SYMBOL, T0 + MINUTE, n_trades).bars
+    assembler.update([gap, *later], 0)
+    batch = assembler.fill(filled(gap, []), 1)
+    assert batch.bars[0] == replace(proven, quality="partial", revision=1)
+    assert [bar.quality for bar in batch.bars][1:3] == ["partial", "complete"]
+
+
 def test_no_proof_closes_a_bar_while_trades_wait() -> None:
     trades = make_trades(30, step_us=1_000_000)
     assembler = opened(trades)

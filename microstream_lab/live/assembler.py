@@ -72,7 +72,6 @@ class Assembler:
         }
         self._direct: dict[str, Callable[[AggTrade], list[Bar]]] = {}
         self._last: dict[str, AggTrade] = {}
-        self._revisions: dict[tuple[str, int], int] = {}
         self.openings: list[Opening] = []
         self.wanted: list[Gap] = []
         self.klines: list[Kline] = []
@@ -261,7 +260,7 @@ class Assembler:
             n_found += 1
             if self._keeps:
                 batch.trades.append(trade)
-        bars = rebuild.bars(self._next_revisions(debt))
+        bars = rebuild.bars(self._lines[debt.symbol].next_revisions(debt))
         is_whole = all(bar.quality != PARTIAL for bar in bars)
         if is_whole or n_found:
             batch.bars = bars
@@ -269,15 +268,6 @@ class Assembler:
         self.counts.repaired += n_found
         batch.gaps = [self._settled(gap, is_whole, now) for gap in debt.gaps]
         return batch
-
-    def _next_revisions(self, debt: Debt) -> dict[int, int]:
-        times = range(debt.start, debt.end, self._step)
-        keys = [(debt.symbol, time) for time in times]
-        revisions = {key: self._revisions.pop(key, 0) + 1 for key in keys}
-        self._revisions |= revisions
-        while len(self._revisions) > 10_000:  # the store keeps count, too
-            del self._revisions[next(iter(self._revisions))]
-        return {time: revision for (_, time), revision in revisions.items()}
 
     def _settled(self, gap: Gap, is_whole: bool, now: int) -> Gap:
         if not is_whole:

@@ -30,6 +30,9 @@ from microstream_lab.schema import (
 
 __all__ = ["UNKNOWN", "Case", "Line"]
 
+_RECENT = 32
+_REVISIONS = 1_000
+
 UNKNOWN = "unknown to the exchange"
 """How the cause of a gap ends that nobody can fill."""
 
@@ -88,6 +91,8 @@ class Line:
         self.opening: Opening | None = None
         self.debts: list[Debt] = []
         self._queue: deque[_Hole | list[AggTrade]] = deque()
+        self._recent: deque[Bar] = deque(maxlen=_RECENT)
+        self._revisions: dict[int, int] = {}
         self._link: Quality = COMPLETE
         self._first_id: int | None = None
         self._owed_from: int | None = None
@@ -225,8 +230,21 @@ class Line:
         self._counts.gaps_given_up += 1
         gap = replace(gap, cause=case.why)
         batch.gaps.append(gap)
+        self._take_back(gap, batch)
         if not case.why.endswith(UNKNOWN):
             self._owe(gap.from_time, gap.to_time, gap)
+
+    def _take_back(self, gap: Gap, batch: Batch) -> None:
+        """Call partial what a proof has closed since the trade before the gap.
+
+        The exchange may have counted for that proof without the trades that it does not know.
+        """
+        for place, bar in enumerate(self._recent):
+            if bar.open_time + self._step > gap.from_time and bar.quality != PARTIAL:
+                bar = replace(bar, quality=PARTIAL, revision=bar.revision + 1)
+                self._recent[place] = bar
+                self._revisions[bar.open_time] = bar.revision
+                batch.bars.append(bar)
 
     def _owe(self, from_time: int, to_time: int, gap: Gap | None) -> None:
         """The bars from one time to the other will have to be made anew."""
@@ -343,7 +361,17 @@ class Line:
         for bar in bars:
             self._counts.bars += 1
             self._counts.partial += bar.quality == PARTIAL
+            self._recent.append(bar)
             batch.bars.append(bar)
+
+    def next_revisions(self, debt: Debt) -> dict[int, int]:
+        """Revision by open time for bars that are published anew."""
+        times = range(debt.start, debt.end, self._step)
+        revisions = {time: self._revisions.pop(time, 0) + 1 for time in times}
+        self._revisions |= revisions
+        while len(self._revisions) > _REVISIONS:  # the store keeps count, too
+            del self._revisions[next(iter(self._revisions))]
+        return revisions
 
     def payable(self) -> list[Debt]:
         """Debts whose bars are all closed, taken off the list."""
