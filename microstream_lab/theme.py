@@ -81,6 +81,7 @@ def layout(title: str, subtitle: str = "", height: int = 420, **more: Any) -> Js
             "bgcolor": "rgba(0,0,0,0)",
             "traceorder": "normal",
         },
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": EDGE, "activecolor": TEXT},
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "#f4f4f4", "font": {"color": "#222222"}},
         **more,
