@@ -66,13 +66,14 @@ class RegimeMonitor:
         alerts: Iterable[AlertRule] = (RegimeEntered(), AnomalyStreak(), FeedStale()),
         on_alert: Callable[[Alert], None] | None = None,
     ) -> None:
-        earlier, RegimeMonitor._current = RegimeMonitor._current, self
+        earlier = RegimeMonitor._current
         if earlier is not None:
             earlier.close()
         self.view: MonitorView = MonitorView() if earlier is None else earlier.view
         self._rules, self._on_alert = tuple(alerts), on_alert
         self._news, self._ended = threading.Event(), threading.Event()
         self._painted = threading.Event()
+        self._unlisten: Callable[[], None] = _nothing
         self._sent: tuple[int, int, int] = (0, 0, 0)
         self.n_painted = 0
         self.controls = Controls(session, self._news.set, self.view.follow, self.watch)
@@ -83,6 +84,7 @@ class RegimeMonitor:
         self._watch(session)
         self._thread = threading.Thread(target=self._paint, name="monitor", daemon=True)
         self._thread.start()
+        RegimeMonitor._current = self
 
     def watch(self, session: LiveSession) -> None:
         """Show another session and stop the one that was shown."""
@@ -97,6 +99,7 @@ class RegimeMonitor:
         self._news.set()
         self._painted.set()
         self._unlisten()
+        self._unlisten = _nothing
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE_S)
 
@@ -177,6 +180,10 @@ class RegimeMonitor:
         if sent_at > before and 0 <= latency < _BELIEVABLE_US:
             self.session.drawn(latency)
         self._painted.set()
+
+
+def _nothing() -> None:
+    """What is left to do."""
 
 
 def _now() -> int:

@@ -35,11 +35,15 @@ class Panel(anywidget.AnyWidget):
     part = traitlets.Unicode("tiles").tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._painted: Callable[[int, float], None] = lambda frame, at: None
+        self.on_msg(self._receive)
+
     def on_painted(self, told: Callable[[int, float], None]) -> None:
-        """Call `told` with the number of each painted frame and the time of painting (us)."""
+        """Call `told`, and nobody else, with each painted frame's number and its time (us)."""
+        self._painted = told
 
-        def receive(_: Any, content: Any, __: Any) -> None:
-            if isinstance(content, dict) and content.get("kind") == "painted":
-                told(int(content["frame"]), float(content["at"]) * 1_000)
-
-        self.on_msg(receive)
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        if isinstance(content, dict) and content.get("kind") == "painted":
+            self._painted(int(content["frame"]), float(content["at"]) * 1_000)

@@ -1,0 +1,331 @@
+"""The monitor without a browser: what is sent to it, when, and what its parts say."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from live_tidings import MINUTE, START, make_bar, make_model, make_scored
+from test_session import until
+
+from microstream_lab import theme
+from microstream_lab.live import figure
+from microstream_lab.live.alerts import AlertBook, AnomalyStreak, FeedStale, RegimeEntered
+from microstream_lab.live.monitor import RegimeMonitor
+from microstream_lab.live.session import LiveSession
+from microstream_lab.live.state import MonitorState, Picture
+from microstream_lab.live.tidings import Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tiles import event_rows, health_items, tile_data
+from microstream_lab.live.view import MonitorView
+from microstream_lab.settings import Settings
+
+
+def market_of(n_bars: int = 40, n_regimes: int = 3) -> list[Tiding]:
+    """Bars that go through all regimes, the tenth partial, the twentieth repaired, one flagged."""
+    bars = [make_scored(k, k * n_regimes // n_bars, n_regimes) for k in range(n_bars)]
+    bars[10] = Scored(make_bar(10, quality="partial"), bars[10].signal)
+    bars[20] = Scored(make_bar(20, quality="repaired", revision=1), bars[20].signal)
+    bars[30] = make_scored(30, 0, n_regimes, is_anomaly=True, anomaly_score=0.8)
+    return [make_model(n_regimes), *bars]
+
+
+def state_of(*tidings: Tiding) -> MonitorState:
+    state = MonitorState("1m", 500)
+    for tiding in tidings:
+        state.update(tiding)
+    return state
+
+
+def picture_of(*tidings: Tiding) -> Picture:
+    return state_of(*tidings).picture(START)
+
+
+def trade(place: int, price: float, at: int = START) -> Ticks:
+    return Ticks(1, price, at, at, at, make_bar(place, price))
+
+
+def draw(view: MonitorView, picture: Picture, **options: Any) -> int:
+    options = {"feature": "range", "n_shown": 500, **options}
+    return view.draw(picture, START, "BTCUSDT 1m (spot)", MINUTE, **options)
+
+
+class FakeSession:
+    """A session of which the test is the market."""
+
+    title, interval, window, source = "BTCUSDT 1m (spot)", "1m", 500, "local"
+    series = ("sim", "BTCUSDT", "1m")
+
+    def __init__(self, *tidings: Tiding) -> None:
+        self.state, self.latencies = state_of(*tidings), []
+        self.listeners: list[Callable[[], None]] = []
+        self.phase, self.stopped = "live", False
+
+    def update(self, tiding: Tiding) -> None:
+        self.state.update(tiding)
+        for listener in self.listeners:
+            listener()
+
+    def picture(self) -> Picture:
+        return self.state.picture(START)
+
+    def drawn(self, latency_us: int) -> None:
+        self.latencies.append(latency_us)
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+    def status(self) -> Any:
+        return self
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture
+def watched() -> Iterator[Callable[..., tuple[RegimeMonitor, FakeSession]]]:
+    monitors = []
+
+    def watch(*tidings: Tiding, **options: Any) -> tuple[RegimeMonitor, FakeSession]:
+        session = FakeSession(*tidings)
+        monitors.append(RegimeMonitor(session, **options))  # type: ignore[arg-type]
+        return monitors[-1], session
+
+    yield watch
+    for monitor in monitors:
+        monitor.close()
+
+
+def paint(monitor: RegimeMonitor, at: int = START) -> None:
+    """Do what the browser does after it has painted the last frame."""
+    monitor._note_painted(monitor._sent[0], float(at))
+
+
+@pytest.mark.parametrize("n_regimes", [2, 3, 4, 12])
+def test_any_number_of_regimes_is_drawn_in_the_same_figure(n_regimes: int) -> None:
+    view = MonitorView()
+    before = view.figure
+    draw(view, picture_of(*market_of(n_regimes=n_regimes)))
+    areas = view.figure.data[figure.FIRST_AREA :]
+    assert view.figure is before
+    assert len(areas) == n_regimes
+    np.testing.assert_allclose(areas[-1].y, 1.0)
+    assert max(view.figure.data[figure.BACKGROUND].z[0]) == n_regimes - 1
+
+
+def test_frame_is_one_message_of_typed_arrays() -> None:
+    view, sent = MonitorView(), []
+    picture = picture_of(*market_of(), trade(40, 101.0))
+    view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
+    draw(view, picture)
+    (message,) = [each for each in sent if each is not None]
+    place = message["style_traces"].index(figure.BARS)
+    arrays = [message["style_data"][name][place] for name in ("x", "open", "high", "low", "close")]
+    assert [(type(array), array.dtype, len(array)) for array in arrays] == [
+        (np.ndarray, np.dtype(float), 41)
+    ] * 5
+
+
+def test_trade_changes_the_bars_alone() -> None:
+    state, view, sent = state_of(*market_of(), trade(40, 101.0)), MonitorView(), []
+    draw(view, state.picture(START))
+    view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
+    state.update(trade(40, 100.5, START + 1))
+    draw(view, state.picture(START))
+    (message,) = [each for each in sent if each is not None]
+    assert message["style_traces"] == [figure.BARS]
+    assert view.figure.data[figure.BARS].close[-1] == 100.5
+
+
+def test_nothing_new_sends_no_figure() -> None:
+    view, sent = MonitorView(), []
+    picture = picture_of(*market_of())
+    draw(view, picture)
+    view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
+    draw(view, picture)
+    assert sent == []
+
+
+def test_missing_bar_leaves_its_background_blank() -> None:
+    picture = picture_of(make_model(), make_scored(0, 1), make_scored(1, 1), make_scored(4, 1))
+    background = figure.of_bars(picture, "range", MINUTE)[figure.BACKGROUND]
+    assert background["z"][0] == [1.0, None, 1.0]
+    minutes = (background["x"] * 1_000 - START) / MINUTE
+    assert minutes.tolist() == [-0.5, 1.5, 3.5, 4.5]
+
+
+def test_partial_repaired_and_anomalous_bars_and_new_bundles_are_marked() -> None:
+    changes = figure.of_bars(
+        picture_of(*market_of(), make_model(since=START + 40 * MINUTE)), "range", MINUTE
+    )
+    at = {name: changes[name]["x"] * 1_000 for name in (figure.PARTIALS, figure.REPAIRS)}
+    assert at[figure.PARTIALS].tolist() == [START + 10 * MINUTE]
+    assert at[figure.REPAIRS].tolist() == [START + 20 * MINUTE]
+    assert changes[figure.FLAGGED]["y"].tolist() == [0.8]
+    assert changes[figure.SWAPS]["x"].tolist() == [(START + 40 * MINUTE) / 1_000] * 3
+
+
+def test_axes_show_as_many_bars_as_wanted_and_all_their_prices() -> None:
+    spans = figure.ranges(picture_of(*market_of(), trade(40, 250.0)), "range", 10, MINUTE)
+    first, last = (np.array(spans["xaxis"]) * 1_000 - START) / MINUTE
+    assert (first, last) == (29, 44)
+    assert spans["yaxis"][0] < 98
+    assert spans["yaxis"][1] > 250
+
+
+def test_zoom_of_the_user_is_kept_until_follow_is_asked_for() -> None:
+    state, view = state_of(*market_of()), MonitorView()
+    draw(view, state.picture(START))
+    zoom = ["2023-11-14 22:20:00", "2023-11-14 22:25:00"]
+    relayout = {"xaxis.range[0]": zoom[0], "xaxis.range[1]": zoom[1]}
+    view.figure._js2py_relayout = {"relayout_data": relayout, "source_view_id": "x"}
+    assert not view.follows
+    state.update(make_scored(40))
+    draw(view, state.picture(START))
+    assert list(view.figure.layout.xaxis.range) == zoom
+    view.follow()
+    draw(view, state.picture(START))
+    assert list(view.figure.layout.xaxis.range) != zoom
+
+
+def test_frozen_figure_stays_while_tiles_and_data_go_on() -> None:
+    state, view = state_of(*market_of(), trade(40, 101.0)), MonitorView()
+    draw(view, state.picture(START))
+    state.update(trade(40, 250.0, START + 1))
+    draw(view, state.picture(START), frozen=True)
+    assert view.figure.data[figure.BARS].close[-1] == 101.0
+    assert view.tiles.data["tiles"][3]["value"] == "250"
+    draw(view, state.picture(START))
+    assert view.figure.data[figure.BARS].close[-1] == 250.0
+
+
+def test_second_monitor_takes_over_the_only_figure(watched: Any) -> None:
+    first, session = watched(*market_of())
+    second, _ = watched(*market_of())
+    assert second.view is first.view
+    assert isinstance(second.view.figure, go.FigureWidget)
+    assert session.listeners == []
+
+
+def test_next_frame_waits_for_the_browser(watched: Any) -> None:
+    monitor, session = watched(*market_of())
+    until(lambda: monitor._sent[0] > 0)
+    first = monitor._sent[0]
+    for k in range(200):
+        session.update(trade(40, 100.0 + k, START + k))
+    assert monitor._sent[0] == first
+    paint(monitor)
+    until(lambda: monitor._sent[0] == first + 1)
+    until(lambda: monitor.view.figure.data[figure.BARS].close[-1] == 299.0)
+
+
+def test_latency_is_from_the_trade_to_the_painted_frame_and_once_a_trade(watched: Any) -> None:
+    monitor, session = watched(*market_of(), trade(40, 101.0))
+    until(lambda: monitor._sent[0] > 0)
+    paint(monitor, START + 50_000)
+    assert session.latencies == [50_000]
+    first = monitor._sent[0]
+    until(lambda: monitor._sent[0] > first)
+    paint(monitor, START + 900_000)
+    assert session.latencies == [50_000]
+
+
+def test_late_word_of_an_earlier_frame_is_ignored(watched: Any) -> None:
+    monitor, session = watched(*market_of(), trade(40, 101.0))
+    until(lambda: monitor._sent[0] > 0)
+    monitor._note_painted(monitor._sent[0] - 1, float(START + 50_000))
+    assert session.latencies == []
+
+
+def test_frames_are_at_most_ten_a_second_however_fast_the_browser(watched: Any) -> None:
+    monitor, session = watched(*market_of())
+    until(lambda: monitor._sent[0] > 0)
+    first, ended = monitor._sent[0], threading.Event()
+    timer = threading.Timer(1.0, ended.set)
+    timer.start()
+    n = 0
+    while not ended.is_set():
+        n += 1
+        session.update(trade(40, 100.0 + n, START + n))
+        paint(monitor)
+        ended.wait(0.002)
+    assert 3 <= monitor._sent[0] - first <= 11
+
+
+def test_alert_is_shown_and_called_once_when_its_rule_becomes_true(watched: Any) -> None:
+    called: list[str] = []
+    monitor, session = watched(*market_of(), on_alert=lambda alert: called.append(alert.text))
+    until(lambda: monitor._sent[0] > 0)
+    session.update(Stale("BTCUSDT", START, START + 1))
+    paint(monitor)
+    until(lambda: called)
+    paint(monitor)
+    assert called == ["the feed is stale"]
+    assert [toast["text"] for toast in monitor.view.tiles.data["toasts"]] == called
+
+
+def test_rules_speak_when_they_become_true_again() -> None:
+    book = AlertBook([RegimeEntered(), AnomalyStreak(2), FeedStale()])
+    calm, crisis = make_scored(0, 0), make_scored(1, 2, is_anomaly=True)
+    streak = make_scored(2, 2, is_anomaly=True)
+    told = [
+        [alert.text for alert in book.update(picture_of(make_model(), *scored))]
+        for scored in ([calm], [calm, crisis], [calm, crisis, streak], [calm], [calm, crisis])
+    ]
+    worst = f"regime: {theme.regime_styles(3)[2][0]}"
+    assert told == [[], [worst], ["2 anomalous bars in a row"], [], [worst]]
+
+
+def test_tiles_name_regime_since_when_probability_anomaly_and_price() -> None:
+    picture = picture_of(*market_of(), trade(40, 101.25, START + 40 * MINUTE))
+    regime, probability, anomaly, price = tile_data(picture, MINUTE, START, "BTCUSDT 1m (spot)")
+    assert (regime["value"], regime["color"]) == theme.regime_styles(3)[2]
+    assert regime["detail"] == "since 22:45 UTC, 9 min"
+    assert probability["value"] == "90.0%"
+    assert (anomaly["value"], anomaly["alarm"]) == ("0.400", False)
+    assert (price["label"], price["value"]) == ("BTCUSDT 1m (spot)", "101.25")
+
+
+def test_tiles_of_nothing_are_dashes() -> None:
+    picture = MonitorState("1m", 5).picture(START)
+    assert {tile["value"] for tile in tile_data(picture, MINUTE, START, "x")} == {"\u2013"}
+    assert event_rows(picture) == []
+
+
+def test_stale_feed_and_open_gaps_are_alarms() -> None:
+    picture = picture_of(make_model(), Stale("BTCUSDT", START, START + 1))
+    items = {item["label"]: item for item in health_items(picture, START + 5_000_000)}
+    assert (items["feed"]["value"], items["feed"]["alarm"]) == ("stale for 5 s", True)
+    assert items["bundle"]["value"] == "v0001"
+
+
+def test_snapshot_is_a_page_that_fetches_nothing(watched: Any, tmp_path: Path) -> None:
+    monitor, _ = watched(*market_of())
+    until(lambda: monitor._sent[0] > 0)
+    page = monitor.snapshot(tmp_path / "monitor.html")
+    assert (tmp_path / "monitor.html").read_text("utf-8") == page
+    assert "Plotly.newPlot" in page
+    assert theme.regime_styles(3)[2][0] in page
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
+
+
+def test_watching_another_series_stops_the_first(watched: Any) -> None:
+    monitor, session = watched(*market_of())
+    other = FakeSession(*market_of(n_regimes=4))
+    monitor.watch(other)  # type: ignore[arg-type]
+    assert session.stopped
+    until(lambda: len(monitor.view.figure.data) == figure.FIRST_AREA + 4)
+
+
+def test_another_session_keeps_the_options_but_not_a_bundle_of_another_series() -> None:
+    first = LiveSession("BTCUSDT", bundle="v0007", window=77, store=False, settings=Settings.load())
+    assert first.another("BTCUSDT", "1m", "local")._options.bundle == "v0007"
+    other = first.another("ethusdt", "1m", "auto")
+    assert (other.series[1], other.window, other._options.stores) == ("ETHUSDT", 77, False)
+    assert other._options.bundle is None
