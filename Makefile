@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks bench lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks bench chaos soak fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -43,6 +43,16 @@ notebooks: install ## run every notebook in a temporary home and keep its output
 
 bench: install ## how fast it is here, beside the usual ways
 	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+
+chaos: install ## a recorder through hundreds of faults and twenty kills (ten minutes)
+	@MICROSTREAM_CHAOS=full $(SANDBOX) $(BIN)/python -m pytest -s tests/test_chaos.py
+
+soak: install ## half an hour of recording in steady memory (MINUTES=30)
+	@$(SANDBOX) $(BIN)/python benchmarks/soak.py $(or $(MINUTES),30)
+
+fuzz: install ## messages and feed against 100,000 examples each
+	@HYPOTHESIS_PROFILE=fuzz $(SANDBOX) $(BIN)/python -m pytest -q \
+	    tests/test_messages.py tests/test_feed.py
 
 lock: ## resolve both locks anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, replace
 
 from microstream_lab.bars import bars_from_trades
-from microstream_lab.live.assembler import Assembler, debts_of
+from microstream_lab.live.assembler import Assembler
 from microstream_lab.live.crosscheck import CrossCheck
+from microstream_lab.live.debts import debts_of
 from microstream_lab.live.rebuild import Rebuild
 from microstream_lab.live.records import Batch, Patience
 from microstream_lab.market.feed_records import Fill, Mismatch, Reset

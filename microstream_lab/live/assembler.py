@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from microstream_lab.errors import DataError
-from microstream_lab.live.line import UNKNOWN, Line
+from microstream_lab.live.line import Line
 from microstream_lab.live.rebuild import Rebuild
-from microstream_lab.live.records import Batch, Counts, Debt, Opening, Patience
+from microstream_lab.live.records import UNKNOWN, Batch, Counts, Debt, Opening, Patience
 from microstream_lab.market.feed_records import Event, Fill, Mismatch, Reset
 from microstream_lab.market.messages import Kline
 from microstream_lab.schema import PARTIAL, AggTrade, Bar, Gap, Watermark, interval_us
 
-__all__ = ["Assembler", "debts_of"]
+__all__ = ["Assembler"]
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,9 @@ class Assembler:
 
     def payable(self) -> list[Debt]:
         """Debts whose bars are closed, to be paid by :meth:`pay`; each is told once."""
-        return [debt for line in self._lines.values() for debt in line.payable()]
+        return [
+            debt for line in self._lines.values() for debt in line.debts.payable(line.open_time)
+        ]
 
     def pay(self, debt: Debt, rebuild: Rebuild, now: int, found: Iterable[AggTrade]) -> Batch:
         """Publish the bars of a debt anew, with the next revision.
@@ -260,7 +262,7 @@ class Assembler:
             n_found += 1
             if self._keeps:
                 batch.trades.append(trade)
-        bars = rebuild.bars(self._lines[debt.symbol].next_revisions(debt))
+        bars = rebuild.bars(self._lines[debt.symbol].debts.next_revisions(debt))
         is_whole = all(bar.quality != PARTIAL for bar in bars)
         if is_whole or n_found:
             batch.bars = bars
@@ -277,19 +279,3 @@ class Assembler:
         self.counts.gaps_repaired += 1
         n_ids = gap.to_id - gap.from_id + 1
         return replace(gap, repaired_at=now, n_repaired=n_ids)
-
-
-def debts_of(gaps: Iterable[Gap], interval: str) -> list[Debt]:
-    """What an earlier run owes: the bars touched by gaps on record that can still be filled."""
-    step = interval_us(interval)
-    debts: list[Debt] = []
-    for gap in gaps:
-        if gap.repaired_at is not None or gap.cause.endswith(UNKNOWN):
-            continue
-        start, end = gap.from_time // step * step, gap.to_time // step * step + step
-        debt = Debt(gap.symbol, start, end, (gap,))
-        for other in [other for other in debts if other.touches(debt)]:
-            debts.remove(other)
-            debt = other.merged(debt)
-        debts.append(debt)
-    return debts

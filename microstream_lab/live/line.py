@@ -13,7 +13,9 @@ from msgspec.structs import replace
 
 from microstream_lab.bars import BarBuilder
 from microstream_lab.errors import DataError, LateTradeError
-from microstream_lab.live.records import Batch, Counts, Debt, Opening, Patience
+from microstream_lab.live.debts import Debts
+from microstream_lab.live.records import UNKNOWN, Batch, Counts, Opening, Patience
+from microstream_lab.live.waiting import Case, Hole
 from microstream_lab.market.backfill import missing_ids, parts
 from microstream_lab.market.feed_records import Fill
 from microstream_lab.schema import (
@@ -28,34 +30,7 @@ from microstream_lab.schema import (
     interval_us,
 )
 
-__all__ = ["UNKNOWN", "Case", "Line"]
-
-_RECENT = 32
-_REVISIONS = 1_000
-
-UNKNOWN = "unknown to the exchange"
-"""How the cause of a gap ends that nobody can fill."""
-
-
-class Case:
-    """A gap that was told, and how far its repair is."""
-
-    __slots__ = ("gap", "n_found", "n_left", "since", "why")
-
-    def __init__(self, gap: Gap, since: int, n_parts: int) -> None:
-        self.gap, self.since = gap, since
-        self.n_left, self.n_found, self.why = n_parts, 0, ""
-
-
-class _Hole:
-    """A place in the queue where trades are missing: a part of a gap, or the unknown beginning."""
-
-    __slots__ = ("case", "gap", "is_open", "trades")
-
-    def __init__(self, gap: Gap | None, case: Case | None) -> None:
-        self.gap, self.case = gap, case
-        self.is_open = True
-        self.trades: list[AggTrade] = []
+__all__ = ["Line"]
 
 
 class Line:
@@ -89,10 +64,8 @@ class Line:
         self.last: AggTrade | None = None
         self.open_time = 0
         self.opening: Opening | None = None
-        self.debts: list[Debt] = []
-        self._queue: deque[_Hole | list[AggTrade]] = deque()
-        self._recent: deque[Bar] = deque(maxlen=_RECENT)
-        self._revisions: dict[int, int] = {}
+        self.debts = Debts(symbol, self._step)
+        self._queue: deque[Hole | list[AggTrade]] = deque()
         self._link: Quality = COMPLETE
         self._first_id: int | None = None
         self._owed_from: int | None = None
@@ -131,7 +104,7 @@ class Line:
         if self.last is None and not self._queue:
             start = trade.trade_time - trade.trade_time % self._step
             self.opening = Opening(self.symbol, start, trade.agg_id)
-            self._queue.append(_Hole(None, None))
+            self._queue.append(Hole(None, None))
             self._since = now
         if not self._queue:
             self._pass(trade, COMPLETE, batch)
@@ -150,7 +123,7 @@ class Line:
             What is missing of that bar.
         """
         opening, self.opening = self.opening, None
-        if opening is None or not isinstance(hole := self._queue[0], _Hole):
+        if opening is None or not isinstance(hole := self._queue[0], Hole):
             return None
         self._queue.popleft()
         gap, self._first_id = None, first_id
@@ -164,7 +137,7 @@ class Line:
             self._queue_gap(gap, now, front=True)
             batch.gaps.append(gap)
         elif first_id is None:
-            self._owe(opening.open_time, opening.open_time, None)
+            self.debts.owe(opening.open_time, opening.open_time, None)
         hole.is_open = False
         self._flow(batch)
         return gap
@@ -181,7 +154,7 @@ class Line:
     def _queue_gap(self, gap: Gap, now: int, front: bool = False) -> None:
         pieces = parts(gap, self._patience.part_ids)
         case = Case(gap, now, len(pieces))
-        holes = [_Hole(piece, case) for piece in pieces]
+        holes = [Hole(piece, case) for piece in pieces]
         if front:
             self._queue.extendleft(reversed(holes))
         else:
@@ -192,8 +165,8 @@ class Line:
         """Whether a part of a gap is still waited for."""
         return any(hole.gap == part for hole in self._holes())
 
-    def _holes(self) -> list[_Hole]:
-        return [hole for hole in self._queue if isinstance(hole, _Hole) and hole.is_open]
+    def _holes(self) -> list[Hole]:
+        return [hole for hole in self._queue if isinstance(hole, Hole) and hole.is_open]
 
     def fill(self, fill: Fill, now: int, batch: Batch) -> None:
         """Put trades that were found where they are missing."""
@@ -207,7 +180,7 @@ class Line:
             self._settle(hole, why, now, batch)
         self._flow(batch)
 
-    def _settle(self, hole: _Hole, why: str, now: int, batch: Batch) -> None:
+    def _settle(self, hole: Hole, why: str, now: int, batch: Batch) -> None:
         """Nothing more will come for this part; `why` says what is still missing of it, if so."""
         case = hole.case
         assert hole.gap is not None
@@ -230,35 +203,13 @@ class Line:
         self._counts.gaps_given_up += 1
         gap = replace(gap, cause=case.why)
         batch.gaps.append(gap)
-        self._take_back(gap, batch)
+        batch.bars += self.debts.take_back(gap)
         if not case.why.endswith(UNKNOWN):
-            self._owe(gap.from_time, gap.to_time, gap)
-
-    def _take_back(self, gap: Gap, batch: Batch) -> None:
-        """Call partial what a proof has closed since the trade before the gap.
-
-        The exchange may have counted for that proof without the trades that it does not know.
-        """
-        for place, bar in enumerate(self._recent):
-            if bar.open_time + self._step > gap.from_time and bar.quality != PARTIAL:
-                bar = replace(bar, quality=PARTIAL, revision=bar.revision + 1)
-                self._recent[place] = bar
-                self._revisions[bar.open_time] = bar.revision
-                batch.bars.append(bar)
-
-    def _owe(self, from_time: int, to_time: int, gap: Gap | None) -> None:
-        """The bars from one time to the other will have to be made anew."""
-        start = from_time - from_time % self._step
-        end = to_time - to_time % self._step + self._step
-        debt = Debt(self.symbol, start, end, () if gap is None else (gap,))
-        for other in [other for other in self.debts if other.touches(debt)]:
-            self.debts.remove(other)
-            debt = other.merged(debt)
-        self.debts.append(debt)
+            self.debts.owe(gap.from_time, gap.to_time, gap)
 
     def tick(self, now: int, is_crowded: bool, batch: Batch) -> None:
         """Wait no longer for what was waited for long enough, or in too large a crowd."""
-        if not self._queue or not isinstance(first := self._queue[0], _Hole):
+        if not self._queue or not isinstance(first := self._queue[0], Hole):
             return
         since = self._since if first.case is None else first.case.since
         if not is_crowded and now - since < self._patience.wait_us:
@@ -327,7 +278,7 @@ class Line:
         elif quality == COMPLETE:
             quality = self._link
         if self._owed_from is not None:
-            self._owe(self._owed_from, trade.trade_time, None)
+            self.debts.owe(self._owed_from, trade.trade_time, None)
             self._owed_from = None
         self._link, self.last, self._skip_to = COMPLETE, trade, -1
         try:
@@ -361,20 +312,5 @@ class Line:
         for bar in bars:
             self._counts.bars += 1
             self._counts.partial += bar.quality == PARTIAL
-            self._recent.append(bar)
+            self.debts.published(bar)
             batch.bars.append(bar)
-
-    def next_revisions(self, debt: Debt) -> dict[int, int]:
-        """Revision by open time for bars that are published anew."""
-        times = range(debt.start, debt.end, self._step)
-        revisions = {time: self._revisions.pop(time, 0) + 1 for time in times}
-        self._revisions |= revisions
-        while len(self._revisions) > _REVISIONS:  # the store keeps count, too
-            del self._revisions[next(iter(self._revisions))]
-        return revisions
-
-    def payable(self) -> list[Debt]:
-        """Debts whose bars are all closed, taken off the list."""
-        due = [debt for debt in self.debts if debt.end <= self.open_time]
-        self.debts = [debt for debt in self.debts if debt.end > self.open_time]
-        return due

@@ -19,17 +19,16 @@ from typing import Any, Final
 
 import msgspec
 
-from microstream_lab.errors import DecodeError, ExchangeError
-from microstream_lab.live.assembler import Assembler, debts_of
+from microstream_lab.live.assembler import Assembler
 from microstream_lab.live.crosscheck import CrossCheck
+from microstream_lab.live.debts import debts_of
+from microstream_lab.live.errands import Errands, now_us
 from microstream_lab.live.quiet import QuietWatch
-from microstream_lab.live.rebuild import Rebuild
-from microstream_lab.live.records import Batch, Debt, Opening, Patience
-from microstream_lab.market.backfill import Backfill, parts
+from microstream_lab.live.records import Batch, Patience
+from microstream_lab.market.backfill import Backfill
 from microstream_lab.market.feed import Feed, Frame
-from microstream_lab.market.feed_records import Fill, Stale
+from microstream_lab.market.feed_records import Stale
 from microstream_lab.market.rest import RestClient, rest_url
-from microstream_lab.market.retry import delays_s
 from microstream_lab.market.stream import MarketStream, StreamOptions, stream_names
 from microstream_lab.schema import AggTrade, Gap, Watermark
 from microstream_lab.settings import Settings
@@ -150,7 +149,10 @@ class Pipeline:
         self.backfill = Backfill(self._client, options.backfill_s, seed=seed)
         self.check = CrossCheck()
         self._quiet = QuietWatch(self.symbols, options.quiet_s)
-        self._rng = random.Random(seed)
+        self._errands = Errands(
+            *(self.assembler, self.feed, self.stream, self._client, self.backfill),
+            *(self._answered, random.Random(seed)),
+        )
         self._starts = dict(starts or {})
         self._old_debts = debts_of(open_gaps, interval)
         self.lags_s: deque[float] = deque(maxlen=_LAGS)
@@ -167,7 +169,7 @@ class Pipeline:
         self._spawn(self._read())
         self._spawn(self._keep_time())
         for debt in self._old_debts:
-            self._spawn(self._pay(debt))
+            self._spawn(self._errands.pay(debt))
         return self
 
     async def __aexit__(
@@ -213,7 +215,7 @@ class Pipeline:
             kept = None
         self.assembler.resume(mark, kept)
         self.feed.resume(mark.symbol, *last)
-        self._spawn(self._catch_up(mark.symbol, last[0], last[2], "restart"))
+        self._spawn(self._errands.catch_up(mark.symbol, last[0], last[2], "restart"))
 
     async def _read(self) -> None:
         async for frames in self.stream:
@@ -225,8 +227,12 @@ class Pipeline:
                 await asyncio.sleep(0)
 
     def _take(self, frames: list[Frame]) -> None:
-        self._publish(self.assembler.update(self.feed.drain(frames), _now()))
-        self.lags_s.append((_now() - frames[0][1]) / 1e6)
+        self._publish(self.assembler.update(self.feed.drain(frames), now_us()))
+        self.lags_s.append((now_us() - frames[0][1]) / 1e6)
+        self._look_up()
+
+    def _answered(self, batch: Batch) -> None:
+        self._publish(batch)
         self._look_up()
 
     def _publish(self, batch: Batch) -> None:
@@ -241,10 +247,10 @@ class Pipeline:
         """Have done what the assembler wants done, and look at the klines that came."""
         assembler = self.assembler
         for opening in assembler.openings:
-            self._spawn(self._open(opening))
+            self._spawn(self._errands.open(opening))
         for gap in assembler.wanted:
             log.info("gap of %s: %d..%d, %s", gap.symbol, gap.from_id, gap.to_id, gap.cause)
-            self._spawn(self._repair(gap))
+            self._spawn(self._errands.repair(gap))
         for kline in assembler.klines:
             if kline.is_closed:
                 self.check.kline(kline.bar)
@@ -255,138 +261,16 @@ class Pipeline:
     async def _keep_time(self) -> None:
         while True:
             await asyncio.sleep(self.options.tick_s)
-            now = _now()
+            now = now_us()
             told = self.feed.tick(now)
             self._publish(self.assembler.update(told, now))
             self._publish(self.assembler.tick(now))
             self._publish(self._quiet.prove(self.assembler))
             self._look_up()
             for debt in self.assembler.payable():
-                self._spawn(self._pay(debt))
+                self._spawn(self._errands.pay(debt))
             stale = {event.symbol for event in told if isinstance(event, Stale)}
             for symbol in self._quiet.due(self.assembler, time.monotonic()):
-                self._spawn(self._ask(symbol))
+                self._spawn(self._errands.ask(symbol))
             for symbol in stale:
-                self._spawn(self._ask(symbol, restart=True))
-
-    async def _open(self, opening: Opening) -> None:
-        """Find the first trade of the first bar."""
-        first: AggTrade | None = None
-        for delay_s in delays_s(self._rng, cap_s=5.0):
-            try:
-                first = await self._client.first_trade(opening.symbol, opening.open_time)
-            except (ExchangeError, DecodeError) as error:
-                log.warning("first trade of %s: %s", opening.symbol, error)
-            if first is not None or self.assembler.last_trade(opening.symbol) is not None:
-                break
-            await asyncio.sleep(delay_s)
-        first_id = None if first is None else first.agg_id
-        self._publish(self.assembler.open(opening, first_id, _now()))
-        self._look_up()
-
-    async def _repair(self, gap: Gap) -> None:
-        """Fetch a gap, part by part, for as long as somebody waits for it."""
-        for part in parts(gap, self.options.patience.part_ids):
-            if not self.assembler.wants(part):
-                break
-            fill = await self._fetch(part)
-            self._publish(self.assembler.fill(fill, _now()))
-        self.feed.close(gap)
-        self._look_up()
-
-    async def _fetch(self, gap: Gap) -> Fill:
-        try:
-            return await self.backfill.fill(gap)
-        except ExchangeError as error:  # asking makes no sense
-            log.error("backfill of %s: %s", gap.symbol, error)
-            return Fill(msgspec.structs.replace(gap, cause=f"{gap.cause}; {error}"), [])
-
-    async def _pay(self, debt: Debt) -> None:
-        """Make bars anew that went out partial, however long it takes."""
-        for delay_s in delays_s(self._rng, first_s=2.0, cap_s=300.0):
-            try:
-                if await self._try_to_pay(debt):
-                    return
-            except (ExchangeError, DecodeError) as error:
-                log.warning("bars of %s are not made anew yet: %s", debt.symbol, error)
-            await asyncio.sleep(delay_s)
-
-    async def _try_to_pay(self, debt: Debt) -> bool:
-        span = await self._ids_of(debt)
-        if span is None:
-            return False
-        rebuild = Rebuild(debt.symbol, self._interval, self._market, debt.start, debt.end)
-        found: list[AggTrade] = []
-        whole = Gap(debt.symbol, *span, debt.start, debt.end, "rebuild", _now())
-        for part in parts(whole, self.options.patience.part_ids):
-            fill = await self.backfill.fill(part)
-            if not fill.is_whole and not fill.gap.cause.endswith("unknown to the exchange"):
-                return False
-            rebuild.add(fill.trades)
-            found += [trade for trade in fill.trades if _is_in(trade, debt.gaps)]
-        self._publish(self.assembler.pay(debt, rebuild, _now(), found))
-        return True
-
-    async def _ids_of(self, debt: Debt) -> tuple[int, int] | None:
-        """Ids from the trade before the bars of a debt to the one after; None if not known yet."""
-        first = await self._client.first_trade(debt.symbol, debt.start)
-        after = await self._client.first_trade(debt.symbol, debt.end)
-        last = after or self.assembler.last_trade(debt.symbol)
-        if first is None or last is None:
-            return None
-        return max(0, first.agg_id - 1), max(last.agg_id, first.agg_id)
-
-    async def _ask(self, symbol: str, restart: bool = False) -> None:
-        """Ask whether the bar of a silent symbol is over, and whether we have all of it."""
-        last, start = self.assembler.last_trade(symbol), self.assembler.open_time(symbol)
-        if last is None or not start:
-            return
-        try:
-            bars = await self._client.klines_since(symbol, self._interval, start)
-            if self.assembler.last_trade(symbol) is not last:
-                return
-            for open_time, n_trades in self._quiet.final(bars):
-                self._publish(self.assembler.prove(symbol, open_time, n_trades))
-                if self.assembler.open_time(symbol) <= open_time:
-                    await self._catch_up(symbol, last.agg_id, last.trade_time, "silence", open_time)
-                    break
-            else:
-                return
-        except (ExchangeError, DecodeError) as error:
-            log.warning("is %s quiet? %s", symbol, error)
-        if restart:
-            await self.stream.restart([symbol], "silent, though it trades")
-
-    async def _catch_up(
-        self, symbol: str, last_id: int, last_time: int, cause: str, over: int | None = None
-    ) -> None:
-        """Tell a gap if there are trades beyond the last one; close the bar `over` if not."""
-        trades = await self._client.next_trades(symbol, last_id + 1)
-        now, is_new = _now(), self._is_last(symbol, last_id)
-        if not is_new:
-            return
-        if not trades:
-            if over is not None:
-                self._publish(self.assembler.prove(symbol, over, None))
-            return
-        end = trades[-1]
-        gap = Gap(
-            *(symbol, last_id + 1, end.agg_id, last_time, end.trade_time, cause, now),
-            market=self._market,
-        )
-        self.feed.resume(symbol, end.agg_id, end.last_id, end.trade_time, cause)
-        self._publish(self.assembler.update([gap], now))
-        self._look_up()
-
-    def _is_last(self, symbol: str, last_id: int) -> bool:
-        """Whether nothing has come since the trade `last_id`."""
-        last = self.assembler.last_trade(symbol)
-        return last is not None and last.agg_id == last_id
-
-
-def _is_in(trade: AggTrade, gaps: Iterable[Gap]) -> bool:
-    return any(gap.from_id <= trade.agg_id <= gap.to_id for gap in gaps)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000
+                self._spawn(self._errands.ask(symbol, restart=True))

@@ -8,9 +8,12 @@ import msgspec
 
 from microstream_lab.schema import AggTrade, Bar, Gap, Watermark
 
-__all__ = ["Batch", "Counts", "Debt", "Opening", "Patience"]
+__all__ = ["UNKNOWN", "Batch", "Counts", "Debt", "Opening", "Patience"]
 
 _S: Final = 1_000_000
+
+UNKNOWN: Final = "unknown to the exchange"
+"""How the cause of a gap ends that nobody can fill."""
 
 
 class Patience(msgspec.Struct, frozen=True):
