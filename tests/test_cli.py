@@ -112,7 +112,7 @@ def commands() -> list[list[str]]:
     """Every command there is, found by asking for help."""
     groups = {"models": "list show promote rollback", "runs": "list show"}
     groups |= {"store": "coverage export sql"}
-    names = ("lab", "ingest", "record", "train", "backtest", "exchange", "doctor")
+    names = ("lab", "ingest", "record", "train", "backtest", "exchange", "monitor", "doctor")
     plain = [[name] for name in names]
     return plain + [[group, name] for group, names in groups.items() for name in names.split()]
 

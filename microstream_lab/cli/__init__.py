@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from microstream_lab import __version__
-from microstream_lab.cli import bars, exchange, models, record, runs, workbench
+from microstream_lab.cli import bars, exchange, models, monitor, record, runs, workbench
 from microstream_lab.errors import MicrostreamError
 
 __all__ = ["app", "main"]
@@ -36,6 +36,9 @@ app.command("lab", context_settings=_HANDS_ON, short_help="Open JupyterLab on th
 app.command("ingest", short_help="Download bars, or import files.")(bars.ingest)
 app.command("record", short_help="Record bars of live markets.")(record.record)
 app.command("exchange", short_help="Serve a local Binance to try things on.")(exchange.exchange)
+app.command("monitor", context_settings=_HANDS_ON, short_help="Show the live monitor.")(
+    monitor.monitor
+)
 app.command("train", short_help="Train a bundle, with a report.")(runs.train)
 app.command("backtest", short_help="Backtest, with a report.")(runs.backtest)
 app.add_typer(runs.app, name="runs")
