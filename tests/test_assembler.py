@@ -128,7 +128,7 @@ def test_gap_that_is_not_repaired_in_time_lets_bars_out_partial_and_later_anew()
     assert (debt.start, debt.end) == (partial[0], partial[-1] + MINUTE)
     rebuild = Rebuild(SYMBOL, "1m", "spot", debt.start, debt.end)
     rebuild.add(trades)
-    paid = assembler.pay(debt, rebuild, 2_000, trades[20:41])
+    paid = assembler.pay(debt, rebuild, 2_000, 21)
     by_time = {row[0]: row for row in values(expected_bars(trades))}
     assert values(paid.bars) == [by_time[time] for time in partial]
     assert {(bar.quality, bar.revision) for bar in paid.bars} == {("repaired", 1)}
@@ -298,7 +298,7 @@ def test_trade_of_a_closed_bar_has_its_bars_made_anew() -> None:
     (debt,) = assembler.payable()
     rebuild = Rebuild(SYMBOL, "1m", "spot", debt.start, debt.end)
     rebuild.add(stream)
-    batch.extend(assembler.pay(debt, rebuild, 0, []))
+    batch.extend(assembler.pay(debt, rebuild, 0, 0))
     newest = {bar.open_time: bar for bar in batch.bars}
     assert values(list(newest.values())) == values(expected_bars(stream))
     assert {bar.quality for bar in newest.values()} == {"complete", "repaired"}
@@ -355,7 +355,7 @@ def test_whatever_is_missing_and_whenever_it_comes_the_bars_are_those_of_all_tra
         rebuild = Rebuild(SYMBOL, "1m", "spot", debt.start, debt.end)
         rebuild.add(trades)
         found = [t for t in trades if any(g.from_id <= t.agg_id <= g.to_id for g in debt.gaps)]
-        batch.extend(assembler.pay(debt, rebuild, 600, found))
+        batch.extend(assembler.pay(debt, rebuild, 600, len(found)))
     newest = {bar.open_time: bar for bar in batch.bars}
     owed = {time for d in assembler._lines[SYMBOL].debts for time in range(d.start, d.end, MINUTE)}
     ours = [row for row in values(list(newest.values())) if row[0] not in owed]

@@ -65,7 +65,11 @@ class Assembler:
         keep_trades: bool = False,
     ) -> None:
         self.interval, self.market, self._step = interval, market, interval_us(interval)
-        self.patience, self.counts, self._keeps = patience or Patience(), Counts(), keep_trades
+        self.patience, self.counts, self.keeps_trades = (
+            patience or Patience(),
+            Counts(),
+            keep_trades,
+        )
         self._lines = {
             symbol: Line(symbol, interval, market, self.patience, self.counts, keep_trades)
             for symbol in symbols
@@ -94,7 +98,7 @@ class Assembler:
     def update(self, events: Iterable[Event], now: int) -> Batch:
         """Take the feed's next events, received by `now` (us)."""
         batch, direct, last, n_passed = Batch(), self._direct, self._last, 0
-        keep = batch.trades.append if self._keeps else None
+        keep = batch.trades.append if self.keeps_trades else None
         for event in events:
             if not isinstance(event, AggTrade):
                 self._note(event, now, batch)
@@ -130,7 +134,7 @@ class Assembler:
         line.recall(error)
         line.last = trade
         self.counts.trades += 1
-        if self._keeps:
+        if self.keeps_trades:
             batch.trades.append(trade)
 
     def _admit(self, line: Line) -> None:
@@ -243,7 +247,7 @@ class Assembler:
             debt for line in self._lines.values() for debt in line.debts.payable(line.open_time)
         ]
 
-    def pay(self, debt: Debt, rebuild: Rebuild, now: int, found: Iterable[AggTrade]) -> Batch:
+    def pay(self, debt: Debt, rebuild: Rebuild, now: int, n_found: int) -> Batch:
         """Publish the bars of a debt anew, with the next revision.
 
         Parameters
@@ -254,14 +258,10 @@ class Assembler:
             Those bars, made from all trades there are.
         now : int
             Time (us) of the repair.
-        found : iterable of AggTrade
-            Those of the trades that were missing.
+        n_found : int
+            How many of them were missing.
         """
-        batch, n_found = Batch(), 0
-        for trade in found:
-            n_found += 1
-            if self._keeps:
-                batch.trades.append(trade)
+        batch = Batch()
         bars = rebuild.bars(self._lines[debt.symbol].debts.next_revisions(debt))
         is_whole = all(bar.quality != PARTIAL for bar in bars)
         if is_whole or n_found:

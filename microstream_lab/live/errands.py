@@ -116,15 +116,18 @@ class Errands:
         rebuild = Rebuild(debt.symbol, self._interval, self._market, debt.start, debt.end)
         before = await self._client.next_trades(debt.symbol, max(0, span[0] - 1))
         rebuild.add(trade for trade in before if trade.agg_id < span[0])
-        found: list[AggTrade] = []
+        n_found = 0
         whole = Gap(debt.symbol, *span, debt.start, debt.end, "rebuild", now_us())
         for part in parts(whole, self._part_ids):
             fill = await self._backfill.fill(part)
             if not fill.is_whole and not fill.gap.cause.endswith(UNKNOWN):
                 return False
             rebuild.add(fill.trades)
-            found += [trade for trade in fill.trades if _is_in(trade, debt.gaps)]
-        self._publish(self._assembler.pay(debt, rebuild, now_us(), found))
+            found = [trade for trade in fill.trades if _is_in(trade, debt.gaps)]
+            n_found += len(found)
+            if self._assembler.keeps_trades:
+                self._publish(Batch(trades=found))
+        self._publish(self._assembler.pay(debt, rebuild, now_us(), n_found))
         return True
 
     async def _ids_of(self, debt: Debt) -> tuple[int, int] | None:
