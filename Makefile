@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks bench chaos soak fuzz lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks bench bench-monitor chaos soak fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -53,6 +53,9 @@ soak: install ## half an hour of recording in steady memory (MINUTES=30)
 fuzz: install ## messages and feed against 100,000 examples each
 	@HYPOTHESIS_PROFILE=fuzz $(SANDBOX) $(BIN)/python -m pytest -q \
 	    tests/test_messages.py tests/test_feed.py
+
+bench-monitor: install ## from a trade to the pixels of a real browser (needs chromium and the extra browser)
+	@$(BIN)/python benchmarks/monitor_latency.py
 
 lock: ## resolve both locks anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }
