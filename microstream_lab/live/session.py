@@ -14,12 +14,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ClassVar, Self
 
-import msgspec
-
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import MicrostreamError, SettingsError
 from microstream_lab.live.course import Course, CourseOptions
 from microstream_lab.live.sources import SOURCES, SourceName
+from microstream_lab.live.session_status import SessionStatus
 from microstream_lab.live.state import MonitorState, Picture
 from microstream_lab.live.tidings import Note, Tiding
 from microstream_lab.registry import Registry
@@ -27,33 +26,11 @@ from microstream_lab.schema import MARKETS, interval_us
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-__all__ = ["LiveSession", "SessionStatus"]
+__all__ = ["LiveSession"]
 
 log = logging.getLogger(__name__)
 
 _STOPPED_WITHIN_S = 10.0
-
-
-class SessionStatus(msgspec.Struct, frozen=True):
-    """How a session is doing.
-
-    ``phase`` is new, starting, live, stopped, ended (a replay that is over) or failed, and `error`
-    then says why; ``bars`` closed since the start, ``trades`` taken, gaps ``open`` and
-    ``repaired``; the bundle's ``version`` (or id) and whether it is provisional.
-    """
-
-    phase: str
-    market: str
-    symbol: str
-    interval: str
-    bars: int
-    trades: int
-    gaps_open: int
-    gaps_repaired: int
-    reconnects: int
-    version: str
-    provisional: bool
-    error: str = ""
 
 
 class LiveSession:
