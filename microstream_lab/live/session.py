@@ -17,8 +17,8 @@ from typing import ClassVar, Self
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import MicrostreamError, SettingsError
 from microstream_lab.live.course import Course, CourseOptions
-from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.session_status import SessionStatus
+from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.state import MonitorState, Picture
 from microstream_lab.live.tidings import Note, Tiding
 from microstream_lab.registry import Registry

@@ -60,9 +60,9 @@ class Health:
 class Picture:
     """Everything a view draws, apart from the state it was taken of.
 
-    ``times`` (us) and ``columns`` are those of the closed bars, ``n_closed`` counts them since the
-    beginning; ``regime_since`` is the open time of the first bar of the regime that lasts; ``sent_at`` is when
-    the last trade happened by this machine's clock.
+    ``times`` (us) and ``columns`` are those of the closed bars; ``revision`` counts what changed
+    them, ``n_events`` what was logged. ``regime_since`` is the open time of the first bar of the
+    regime that lasts; ``sent_at`` is when the last trade happened by this machine's clock.
     """
 
     times: npt.NDArray[np.int64]
