@@ -205,6 +205,16 @@ def test_frozen_figure_stays_while_tiles_and_data_go_on() -> None:
     assert view.figure.data[figure.BARS].close[-1] == 250.0
 
 
+def test_browser_that_comes_later_begins_with_what_is_shown_now() -> None:
+    view = MonitorView()
+    draw(view, picture_of(*market_of(), trade(40, 101.0)))
+    state = view.figure.get_state()
+    background, bars = (state["_widget_data"][k] for k in (figure.BACKGROUND, figure.BARS))
+    assert list(background["z"][0]) == [0.0, 1.0, 2.0, 0.0, 2.0]
+    assert bars["close"]["shape"] == (41,)
+    assert state["_widget_layout"]["meta"] == 1
+
+
 def test_second_monitor_takes_over_the_only_figure(watched: Any) -> None:
     first, session = watched(*market_of())
     second, _ = watched(*market_of())

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import ipywidgets as widgets
-import plotly.graph_objects as go
 
 from microstream_lab.live import figure
 from microstream_lab.live.alerts import Alert
+from microstream_lab.live.live_figure import LiveFigure
 from microstream_lab.live.panel import FIGURE_CLASS, Panel
 from microstream_lab.live.state import Picture
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
@@ -39,7 +39,7 @@ class MonitorView:
 
     def __init__(self) -> None:
         self._n_regimes = 3
-        self.figure = go.FigureWidget(figure.traces(self._n_regimes), figure.layout())
+        self.figure = LiveFigure(figure.traces(self._n_regimes), figure.layout())
         self.figure.add_class(FIGURE_CLASS)
         self.figure._config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
         self.tiles, self.events = Panel(part="tiles"), Panel(part="events")
