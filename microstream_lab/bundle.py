@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.engine import signals_from_bars
+from microstream_lab.features import FEATURES
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.models.scaler import FeatureScaler
@@ -107,6 +108,7 @@ class ModelBundle:
             "interval": self.interval,
             "feature_set": self.feature_set,
             "features": list(self.features),
+            "feature_modules": {name: FEATURES[name].__module__ for name in self.features},
             "window": self.window,
             "training": {
                 "start": _iso(self.start),

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.errors import BundleMismatchError
-from microstream_lab.features import FeatureState, features_from_bars
+from microstream_lab.features import FEATURES, FeatureState, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.filter import GaussianChain, RegimeFilter
 from microstream_lab.models.scaler import FeatureScaler
 from microstream_lab.schema import Bar, Signal, interval_us, require_bars, series_key
 
-__all__ = ["Engine", "SignalModel", "signals_from_bars"]
+__all__ = ["Engine", "SignalModel", "longest_hole", "signals_from_bars"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -72,7 +72,7 @@ class Engine:
     def __init__(self, bundle: SignalModel) -> None:
         self.bundle = bundle
         self._features = FeatureState(bundle.features, bundle.window)
-        self._filter = RegimeFilter(bundle.regime_model, max_hole=bundle.window)
+        self._filter = RegimeFilter(bundle.regime_model, longest_hole(bundle))
 
     def update(self, bar: Bar) -> Signal:
         """The signal of the next bar; scores are NaN and the regime is -1 where a feature is NaN.
@@ -129,7 +129,9 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     score = np.full(len(bars), np.nan)
     if known.any():
         score[known] = bundle.detector.anomaly_score(rows[known])
-    probs, _ = RegimeFilter(bundle.regime_model, bundle.window).filter(rows, _grid_steps(bars))
+    probs, _ = RegimeFilter(bundle.regime_model, longest_hole(bundle)).filter(
+        rows, _grid_steps(bars)
+    )
     signals["anomaly_score"] = score
     signals["is_anomaly"] = score > bundle.detector.threshold_
     signals["regime"] = np.where(known, probs.argmax(axis=1), -1).astype(np.int8)
@@ -137,6 +139,15 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
         signals[f"p_{k}"] = probs[:, k]
     signals["expected_stress"] = probs @ bundle.stress_by_regime
     return signals
+
+
+def longest_hole(bundle: SignalModel) -> int:
+    """Steps without an observation that the filter predicts through.
+
+    A feature window of missing bars, and the warm-up that follows before features are back.
+    """
+    warm_up = max(FEATURES[name](bundle.window).warm_up for name in bundle.features)
+    return bundle.window + warm_up
 
 
 def _grid_steps(bars: pd.DataFrame) -> npt.NDArray[np.int64]:

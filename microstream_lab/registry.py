@@ -20,9 +20,10 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from microstream_lab.schema import MARKETS, interval_us
 __all__ = ["Registry", "VersionInfo"]
 
 _ARTIFACT, _CARD, _POINTER = "bundle.joblib", "bundle.json", "current.json"
+_VERSION = r"v\d{4,}"
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,7 @@ class Registry:
             )
         folder = self._version(symbol, interval, version, market)
         card = _read_card(folder)
-        unknown = [name for name in card["features"] if name not in FEATURES]
-        if unknown:
-            raise BundleMismatchError(
-                f"{folder}: found feature {unknown[0]!r}, expected one of {' '.join(FEATURES)}"
-            )
+        _require_features(card, folder)
         return _load_artifact(folder, str(card["sha256"]))
 
     def verify(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
@@ -143,6 +141,8 @@ class Registry:
         BundleNotFoundError
             If there was none before.
         """
+        if self.current(symbol, interval, market) is None:
+            raise BundleNotFoundError(f"{market} {symbol} {interval}: found no current bundle")
         with self._pointer_lock(symbol, interval, market):
             history = self._history(symbol, interval, market)
             if len(history) < 2:
@@ -159,7 +159,8 @@ class Registry:
     ) -> Sequence[VersionInfo]:
         """All versions, oldest first within a series, narrowed down where asked."""
         found = []
-        for card_path in sorted(self.path.glob(f"*/*/*/v*/{_CARD}")):
+        cards = (path for path in self.path.glob(f"*/*/*/v*/{_CARD}") if _number(path.parent))
+        for card_path in sorted(cards, key=lambda path: (path.parts[:-2], _number(path.parent))):
             series = card_path.parent.parent
             key = (series.parent.parent.name, series.parent.name, series.name)
             wanted = zip(key, (market, symbol, interval), strict=True)
@@ -180,7 +181,7 @@ class Registry:
 
     def _version(self, symbol: str, interval: str, version: str, market: str) -> Path:
         series = self._series(symbol, interval, market)
-        if not re.fullmatch(r"v\d{4,}", version) or not (series / version).is_dir():
+        if not re.fullmatch(_VERSION, version) or not (series / version).is_dir():
             known = " ".join(sorted(p.name for p in series.glob("v*"))) or "none yet"
             raise BundleNotFoundError(
                 f"{market} {symbol} {interval}: found no version {version!r}, have {known}"
@@ -216,7 +217,7 @@ class Registry:
 def _claim_version(draft: Path, series: Path) -> str:
     """Rename the draft to the next free number; a rename onto a full folder fails, so try on."""
     while True:
-        taken = [int(path.name[1:]) for path in series.glob("v[0-9]*")]
+        taken = [_number(path) for path in series.glob("v*")]
         version = f"v{max(taken, default=0) + 1:04d}"
         try:
             draft.rename(series / version)
@@ -225,6 +226,25 @@ def _claim_version(draft: Path, series: Path) -> str:
                 raise
         else:
             return version
+
+
+def _number(version: Path) -> int:
+    """Number of a version's folder; 0 if it is none."""
+    return int(version.name[1:]) if re.fullmatch(_VERSION, version.name) else 0
+
+
+def _require_features(card: dict[str, Any], folder: Path) -> None:
+    """Have the features of a bundle registered, importing the modules they were defined in."""
+    for name in card["features"]:
+        module = card.get("feature_modules", {}).get(name, "")
+        if name not in FEATURES and module not in ("", "__main__"):
+            with suppress(ImportError):
+                import_module(module)
+        if name not in FEATURES:
+            raise BundleMismatchError(
+                f"{folder}: found feature {name!r}, expected one of {' '.join(FEATURES)}; import "
+                f"what registers it first (it was defined in {module or 'another version'})"
+            )
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from microstream_lab.errors import SettingsError
 from microstream_lab.schema import INTERVALS, MARKETS
@@ -79,6 +80,8 @@ class Settings(BaseSettings):
         """Read the settings, raising :class:`SettingsError` at the first that cannot be used."""
         try:
             return cls(_env_file=default_home() / ".env")  # type: ignore[call-arg]
+        except UnreadableSetting as error:
+            raise SettingsError(f"settings: {error}; a list is written as JSON") from error
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"]).upper()

@@ -26,7 +26,7 @@ from microstream_lab.features import (
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.regime import RegimeModel, sequence_steps, weighted_means
 from microstream_lab.models.scaler import FeatureScaler
-from microstream_lab.outcomes import forward_log_volatility
+from microstream_lab.outcomes import forward_log_volatility, hour_of_bars
 from microstream_lab.schema import BAR_VALUES, interval_us, require_bars, series_key
 
 __all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
@@ -34,7 +34,6 @@ __all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
 DEFAULT_FEATURE_SET = "seed"
 MIN_ROWS = 200
 """Fewer usable rows than this cannot carry three regimes."""
-_STRESS_HORIZON = 60
 
 
 def train_bundle(
@@ -76,7 +75,8 @@ def train_bundle(
     Raises
     ------
     FitError
-        If fewer than :data:`MIN_ROWS` bars have all features, or EM fails from every start.
+        If fewer than :data:`MIN_ROWS` bars have all features, or an hour of bars after them without
+        a gap, or EM fails from every start.
     """
     require_bars(bars)
     names = feature_names(feature_set)
@@ -91,7 +91,8 @@ def train_bundle(
     scaler = FeatureScaler([FEATURES[name].skewed for name in names]).fit(raw)
     rows = scaler.transform(raw)
     detector = AnomalyDetector(contamination, random_state=seed).fit(rows)
-    outcome = forward_log_volatility(bars, _STRESS_HORIZON).to_numpy()[usable]
+    horizon = hour_of_bars(series_key(bars)[2])
+    outcome = _outcomes(bars, horizon)[usable]
     lengths = _sequence_lengths(bars, usable)
     regime_model = RegimeModel(n_regimes, n_starts, random_state=seed, n_jobs=n_jobs)
     regime_model.fit(rows, lengths=lengths, volatility=outcome)
@@ -109,7 +110,7 @@ def train_bundle(
         detector=detector,
         regime_model=regime_model,
         stress_by_regime=_stress(regime_model, rows, lengths, outcome),
-        stress_horizon=_STRESS_HORIZON,
+        stress_horizon=horizon,
         options=options,
         versions=library_versions(),
         **_provenance(bars, {**options, "features": names, "window": window}),
@@ -142,6 +143,16 @@ def _provenance(bars: pd.DataFrame, options: dict[str, Any]) -> dict[str, Any]:
         "coverage": len(bars) * interval_us(interval) / (end - start),
         "data_hash": data_hash,
     }
+
+
+def _outcomes(bars: pd.DataFrame, horizon: int) -> npt.NDArray[np.float64]:
+    outcomes = forward_log_volatility(bars, horizon).to_numpy()
+    if (n_known := int(np.isfinite(outcomes).sum())) < MIN_ROWS:
+        raise FitError(
+            f"training on {series_key(bars)[1]}: found {n_known} bars that are followed by "
+            f"{horizon} bars without a gap, expected at least {MIN_ROWS} to name the regimes by"
+        )
+    return outcomes
 
 
 def _sequence_lengths(bars: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> list[int]:

@@ -98,6 +98,17 @@ def test_a_bar_with_a_missing_feature_keeps_its_row_without_scores(bundle: Model
     assert (signals.loc[~unknown, "regime"] >= 0).all()
 
 
+@pytest.mark.parametrize(("n_missing", "predicted"), [(1, True), (20, True), (21, False)])
+def test_a_hole_of_up_to_a_window_is_predicted_through(
+    bundle: ModelBundle, n_missing: int, predicted: bool
+) -> None:
+    bars = make_bars(400, seed=6)
+    holed = bars.drop(bars.index[200 : 200 + n_missing])
+    fresh = bundle.signals(holed.iloc[200:])[["p_0", "p_1", "p_2"]].dropna()
+    after = bundle.signals(holed)[["p_0", "p_1", "p_2"]].loc[fresh.index]
+    assert np.allclose(after.iloc[1], fresh.iloc[1], atol=1e-12, rtol=0) != predicted
+
+
 def test_regimes_follow_the_market_that_made_the_bars(bundle: ModelBundle) -> None:
     signals = bundle.signals(make_bars(3000, seed=7))
     known = signals["regime"] >= 0
@@ -180,6 +191,15 @@ class TestTraining:
     def test_too_few_bars_are_refused(self) -> None:
         with pytest.raises(FitError, match="found 31 bars with all features, expected at least"):
             train_bundle(make_bars(50))
+
+    def test_bars_never_followed_by_an_hour_without_a_gap_cannot_name_the_regimes(self) -> None:
+        bars = make_bars(3000)
+        with pytest.raises(FitError, match="found 0 bars that are followed by 60 bars"):
+            train_bundle(bars.drop(bars.index[::50]), n_starts=1)
+
+    def test_the_coming_hour_is_an_hour_at_every_interval(self) -> None:
+        assert train_bundle(make_bars(400, interval="5m"), n_starts=1).stress_horizon == 12
+        assert train_bundle(make_bars(400), n_starts=1).stress_horizon == 60
 
     def test_training_leaves_the_bars_alone(self) -> None:
         bars = make_bars(600)

@@ -150,6 +150,12 @@ def test_an_unknown_feature_or_set_is_refused_with_the_known_ones() -> None:
         features_from_bars(make_bars(30), window=1)
 
 
+def test_features_may_be_named_in_one_text() -> None:
+    assert feature_names("range, log_return") == ("range", "log_return")
+    with pytest.raises(SettingsError, match="found 'rnge'"):
+        feature_names("rnge,log_return")
+
+
 def test_every_named_set_consists_of_registered_features() -> None:
     for names in FEATURE_SETS.values():
         assert set(names) <= FEATURES.keys()

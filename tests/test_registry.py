@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +21,7 @@ from microstream_lab.errors import (
     BundleNotFoundError,
     SettingsError,
 )
+from microstream_lab.features import FEATURES
 from microstream_lab.registry import Registry
 from microstream_lab.training import train_bundle
 
@@ -180,6 +184,46 @@ def test_a_bundle_of_features_this_package_lacks_is_refused(
     path.write_text(json.dumps({**card, "features": ["log_return", "moon_phase"]}))
     with pytest.raises(BundleMismatchError, match="found feature 'moon_phase'"):
         registry.load(*KEY, "v0001")
+
+
+def test_the_module_of_an_own_feature_is_imported_when_its_bundle_is_loaded(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_features.py").write_text(
+        "from microstream_lab.features import LogReturn, register\n\n\n"
+        "@register\nclass Doubled(LogReturn):\n"
+        "    name = 'doubled_return'\n\n"
+        "    def batch(self, bars):\n        return 2 * super().batch(bars)\n\n"
+        "    def update(self, bar):\n        return 2 * super().update(bar)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("own_features")
+    registry.save(train_bundle(make_bars(400), feature_set="range,doubled_return", n_starts=1))
+    FEATURES.pop("doubled_return")
+    sys.modules.pop("own_features")
+    try:
+        assert registry.load(*KEY, "v0001").features == ("range", "doubled_return")
+    finally:
+        FEATURES.pop("doubled_return", None)
+
+
+def test_a_folder_that_is_no_version_is_passed_over(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    registry.save(bundle)
+    shutil.copytree(
+        registry.path / "spot/BTCUSDT/1m/v0001", registry.path / "spot/BTCUSDT/1m/v1.bak"
+    )
+    assert registry.save(bundle) == "v0002"
+    assert [info.version for info in registry.list()] == ["v0001", "v0002"]
+
+
+def test_rolling_back_a_series_without_bundles_is_refused_and_makes_nothing(
+    registry: Registry,
+) -> None:
+    with pytest.raises(BundleNotFoundError, match="found no current bundle"):
+        registry.rollback(*KEY)
+    assert not registry.path.exists()
 
 
 @pytest.mark.parametrize("version", ["v9999", "latest", "../v0001", "v0001/../v0001"])

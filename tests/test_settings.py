@@ -77,3 +77,11 @@ def test_regimes_can_be_named_and_coloured(home: Path, monkeypatch: pytest.Monke
     settings = Settings.load()
     assert settings.names_of_regimes(2) == ("calm", "wild")
     assert settings.names_of_regimes(3)[0] == "Stable liquidity"
+
+
+def test_a_list_that_is_no_json_is_refused_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGIME_COLORS", "blue")
+    with pytest.raises(SettingsError, match=r"regime_colors.*written as JSON"):
+        Settings.load()

@@ -24,17 +24,22 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
 
 
 def feature_names(feature_set: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the features in a set, in column order.
+    """Names of the features in a set, in column order; ``"range,log_return"`` names features.
 
     Raises
     ------
     SettingsError
         If the set or one of its features is not registered, or a feature is named twice.
     """
+    if isinstance(feature_set, str) and "," in feature_set:
+        feature_set = [name.strip() for name in feature_set.split(",")]
     if isinstance(feature_set, str):
         if feature_set not in FEATURE_SETS:
             known = " ".join(FEATURE_SETS)
-            raise SettingsError(f"feature set: found {feature_set!r}, expected one of {known}")
+            raise SettingsError(
+                f"feature set: found {feature_set!r}, expected one of {known}, "
+                f"or features separated by commas: {','.join(FEATURES)}"
+            )
         return FEATURE_SETS[feature_set]
     names = tuple(feature_set)
     for name in names:

@@ -268,15 +268,23 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
     def _calm_first(self, filtered: FloatArray, volatility: Any) -> IntArray:
         if volatility is None:
             return np.argsort(np.trace(self.covars_, axis1=1, axis2=2), kind="stable")
-        level = np.asarray(volatility, dtype=np.float64)
-        return np.argsort(weighted_means(level, filtered), kind="stable")
+        means = weighted_means(np.asarray(volatility, dtype=np.float64), filtered)
+        if np.isnan(means).any():
+            raise FitError(
+                f"regime model: found no known volatility in regime {int(np.isnan(means).argmax())}"
+                " to order it by, expected some in each"
+            )
+        return np.argsort(means, kind="stable")
 
 
 def weighted_means(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Mean of `values` under each column of `weights`, rows with a NaN left out."""
+    """Mean of `values` under each column of `weights`, rows with a NaN left out.
+
+    NaN for a column that has no weight in the rows that are left.
+    """
     known = np.isfinite(values) & np.isfinite(weights).all(axis=1)
-    mass = np.maximum(weights[known].sum(axis=0), 1e-300)
-    return np.asarray(weights[known].T @ values[known] / mass)
+    mass = weights[known].sum(axis=0)
+    return np.asarray(weights[known].T @ values[known] / np.where(mass > 0, mass, np.nan))
 
 
 def sequence_steps(lengths: Sequence[int] | None) -> IntArray | None:

@@ -14,7 +14,11 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.errors import DataError, LookAheadError
-from microstream_lab.outcomes import forward_log_amihud, forward_log_volatility
+from microstream_lab.outcomes import (
+    forward_log_amihud,
+    forward_log_volatility,
+    hour_of_bars,
+)
 from microstream_lab.research.baselines import ewma_baselines
 from microstream_lab.research.scoring import Outcomes, reliability, score
 from microstream_lab.research.signals import require_filtered
@@ -73,13 +77,13 @@ def evaluate(
     start: object = None,
     *,
     baselines: bool = True,
-    horizon: int = 60,
+    horizon: int | None = None,
     warmup: int = 20_000,
     level: float = 0.9,
     n_resamples: int = 500,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge estimates by the `horizon` bars that follow each bar.
+    """Judge estimates by the coming hour of each bar.
 
     Parameters
     ----------
@@ -91,8 +95,8 @@ def evaluate(
         First bar to judge; where the latest training ended unless given.
     baselines : bool
         Add EWMA thresholds with and without hysteresis, fitted on the bars before `start`.
-    horizon : int
-        Bars of an outcome; 60 is an hour of minutes.
+    horizon : int, optional
+        Bars of an outcome; an hour of them, at least twelve, unless given.
     warmup : int
         Bars before `start` that estimates see first.
     level, n_resamples, seed
@@ -110,6 +114,7 @@ def evaluate(
         If no bar is left to judge, or none to fit the baselines on.
     """
     require_bars(bars, "evaluate")
+    horizon = horizon or hour_of_bars(series_key(bars)[2])
     estimates = _named(bundles)
     first = _first_judged(estimates, bars, start)
     row = int(bars.index.searchsorted(first))

@@ -52,7 +52,7 @@ def load_bars(
     settings = settings or Settings.load()
     if data_dir is None:
         bars = Store(settings.store_path).bars(symbol, interval, start, end, market)
-        source, hint = str(settings.store_path), f"; microstream ingest {symbol} brings them in"
+        source, hint = str(settings.store_path), _there(Store(settings.store_path))
     else:
         source, hint = str(settings.path(str(data_dir))), ""
         bars = _from_files(Path(source), symbol, interval, market, start, end)
@@ -60,6 +60,12 @@ def load_bars(
         asked = f"bars of {symbol} {interval} ({market}) from {start or 'the first'}"
         raise DataError(source, "none", f"{asked} to {end or 'the last'}{hint}")
     return bars
+
+
+def _there(store: Store) -> str:
+    series = store.series()[["market", "symbol", "interval"]].itertuples(index=False)
+    there = ", ".join(" ".join(key) for key in series) or "no bars at all"
+    return f"; there are {there} (microstream ingest brings more)"
 
 
 def _from_files(
