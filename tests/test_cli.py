@@ -170,7 +170,7 @@ def test_command_line_that_is_not_understood_ends_with_2_in_one_line(
     ("words", "complaint"),
     [
         (["models", "show", "BTCUSDT"], "found no current bundle"),
-        (["models", "rollback", "btcusdt"], "spot BTCUSDT 1m: found no version promoted before"),
+        (["models", "rollback", "btcusdt"], "spot BTCUSDT 1m: found no current bundle"),
         (["ingest", "--from", "nowhere"], "no files"),
         (["ingest", "BTCUSDT", "--market", "sim"], "expected spot or um"),
         (["runs", "list"], "no store at"),

@@ -64,9 +64,7 @@ def test_bars_that_are_not_there_are_an_error_that_says_how_to_get_them(
     settings: Settings,
 ) -> None:
     Store(settings.store_path).write_bars(make_bars(50))
-    with pytest.raises(
-        DataError, match=r"found none, expected bars .*; microstream ingest ETHUSDT"
-    ):
+    with pytest.raises(DataError, match=r"found none, expected bars .*; there are spot BTCUSDT 1m"):
         load_bars("ETHUSDT", "1m", settings=settings)
     write_klines(make_bars(50), settings.path("data", "btc"))
     with pytest.raises(DataError, match=r"found none, expected bars of BTCUSDT 1m .* from 2025"):
