@@ -215,10 +215,11 @@ def test_browser_that_comes_later_begins_with_what_is_shown_now() -> None:
     assert state["_widget_layout"]["meta"] == 1
 
 
-def test_second_monitor_takes_over_the_only_figure(watched: Any) -> None:
+def test_second_monitor_leaves_one_open_figure_its_own(watched: Any) -> None:
     first, session = watched(*market_of())
     second, _ = watched(*market_of())
-    assert second.view is first.view
+    assert first.view.figure.comm is None
+    assert second.view.figure.comm is not None
     assert isinstance(second.view.figure, go.FigureWidget)
     assert session.listeners == []
 

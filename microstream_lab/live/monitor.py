@@ -54,8 +54,9 @@ class RegimeMonitor:
 
     Notes
     -----
-    A second monitor in the same kernel takes over the first one's widgets, so that running the cell
-    again does not load the figure again.
+    A second monitor in the same kernel closes the first one and its widgets, so that there is one
+    figure however often the cell is run. The figure itself cannot be shown twice in a row: plotly's
+    first view, when removed, goes on listening and breaks the updates of the second.
     """
 
     _current: ClassVar[RegimeMonitor | None] = None
@@ -69,7 +70,8 @@ class RegimeMonitor:
         earlier = RegimeMonitor._current
         if earlier is not None:
             earlier.close()
-        self.view: MonitorView = MonitorView() if earlier is None else earlier.view
+            earlier.view.close()
+        self.view: MonitorView = MonitorView()
         self._rules, self._on_alert = tuple(alerts), on_alert
         self._news, self._ended = threading.Event(), threading.Event()
         self._painted = threading.Event()

@@ -104,6 +104,11 @@ class MonitorView:
         """Let the axes follow the newest bar again."""
         self.follows, self._drawn, self._span = True, (), []
 
+    def close(self) -> None:
+        """Take everything off the screen for good."""
+        for widget in (self.figure, self.tiles, self.events, self.controls, self.box):
+            widget.close()
+
     def forget(self) -> None:
         """Draw everything anew with the next picture."""
         self._drawn, self._toasts = (), []
