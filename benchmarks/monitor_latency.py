@@ -17,7 +17,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,15 +38,15 @@ SESSION = """
 from microstream_lab import LiveSession, RegimeMonitor
 session = LiveSession("SIMUSDT", source="local", market="sim", speed={speed}, store=False).start()
 """
-MEASURE = """
+BEGIN = """
 import numpy as np, time
-session.wait(bars=0)
 session._state._latencies.clear()
 began, frames, trades = time.monotonic(), monitor.n_painted, session.status().trades
-time.sleep({seconds})
+"""
+END = """
 spent, found = time.monotonic() - began, np.array(session._state._latencies) / 1e3
 rates = (session.status().trades - trades) / spent, (monitor.n_painted - frames) / spent
-print(*rates, len(found), *np.percentile(found, [50, 90, 99]))
+print(*rates, len(found), *(np.percentile(found, [50, 90, 99]) if len(found) else [np.nan] * 3))
 """
 IS_READY = """() => {
     const panel = window.jupyterapp?.shell?.currentWidget;
@@ -100,7 +99,7 @@ def start_lab(home: Path) -> tuple[Lab, subprocess.Popen[bytes]]:
 def measured(page: Any, lab: Lab, speed: float, seconds: float) -> str:
     """One case: what the kernel says after the browser has painted for so many seconds."""
     texts = (SESSION.format(speed=speed), "monitor = RegimeMonitor(session)\nmonitor")
-    texts += (MEASURE.format(seconds=seconds),)
+    texts += (BEGIN, END)
     cells = [nbformat.v4.new_code_cell(text.strip()) for text in texts]
     kernel = {"display_name": "Python 3", "name": "python3"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -112,8 +111,10 @@ def measured(page: Any, lab: Lab, speed: float, seconds: float) -> str:
     for cell in (0, 1):
         page.evaluate(RUN_CELL, cell)
     page.wait_for_function(DRAWN)
-    time.sleep(5)
-    told = page.evaluate(RUN_CELL, 2).split()
+    page.wait_for_timeout(5_000)
+    page.evaluate(RUN_CELL, 2)
+    page.wait_for_timeout(seconds * 1_000)
+    told = page.evaluate(RUN_CELL, 3).split()
     trades, frames, n, median, p90, p99 = map(float, told)
     return f"{trades:8,.1f}  {frames:8.1f}  {n:9.0f}  {median:6.0f}{p90:6.0f}{p99:6.0f}"
 
