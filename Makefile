@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks bench bench-monitor chaos soak fuzz lock clean
+.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks bench bench-monitor chaos soak fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -32,7 +32,10 @@ types: install ## mypy --strict on the package
 	@$(BIN)/mypy
 
 test-code: install ## the tests, on two cores
-	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests
+	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not monitor" tests
+
+test-monitor: install ## the live monitor in a real browser (not yet steady enough for `make test`)
+	@$(SANDBOX) $(BIN)/python -m pytest -m monitor tests/browser
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \

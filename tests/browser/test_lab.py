@@ -12,7 +12,10 @@ from workbench import ROOT, TOKEN, Lab, Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.monitor] if "live" in path.stem else [])
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+]
 FIGURES = ("application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json")
 OPEN_MS, RUN_MS, DRAW_MS = 60_000, 240_000, 30_000
 
@@ -59,7 +62,7 @@ def cells_with_figures(cells: list[dict[str, Any]]) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook_runs_and_every_figure_is_drawn(path: Path, lab: Lab, visitor: Visitor) -> None:
     cells = open_and_run(visitor, lab, f"notebooks/{path.name}")
     assert failures(cells) == []

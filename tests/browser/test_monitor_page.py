@@ -14,7 +14,7 @@ import pytest
 from tenacity import retry, stop_after_delay, wait_fixed
 from workbench import ROOT, TOKEN, Lab, Visitor, free_port, lab_environment
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.monitor]
 
 PATIENCE_MS = 120_000
 IS_READY = """() => {
