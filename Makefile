@@ -34,8 +34,8 @@ types: install ## mypy --strict on the package
 test-code: install ## the tests, on two cores
 	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not monitor" tests
 
-test-monitor: install ## the live monitor in a real browser (not yet steady enough for `make test`)
-	@$(SANDBOX) $(BIN)/python -m pytest -m monitor tests/browser
+test-monitor: install ## live sessions and the monitor in a browser (not yet steady enough for `make test`)
+	@$(SANDBOX) $(BIN)/python -m pytest -m monitor tests
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \
