@@ -22,7 +22,7 @@ install: ## build .venv from the lock (the others do it by themselves)
 lab: install ## prepare the built-in market once, then open JupyterLab on the notebooks
 	@$(BIN)/microstream lab
 
-test: lint types test-code test-notebooks ## everything that must pass: style, types, tests, notebooks
+test: lint types test-code test-notebooks ## style, types, tests, notebooks (live sessions apart: test-monitor)
 
 lint: install ## ruff, rules and format, notebooks included
 	@$(BIN)/ruff check --quiet .
