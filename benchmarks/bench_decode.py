@@ -15,7 +15,7 @@ from typing import Any
 
 from microstream_lab import AggTrade, BarBuilder
 from microstream_lab.market.feed import Feed
-from microstream_lab.market.messages import decode
+from microstream_lab.market.feed.messages import decode
 
 GOAL = 0.35
 CHUNK = 500

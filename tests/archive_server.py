@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.market.files import write_klines
+from microstream_lab.market.files.rendering import eight_decimals
 from microstream_lab.market.names import parse_name
-from microstream_lab.market.rendering import eight_decimals
 from microstream_lab.schema import QUALITIES, Bar, as_micros, interval_us, iter_bars
 
 Route = Callable[[dict[str, str]], Any]

@@ -15,8 +15,8 @@ from microstream_lab.live.crosscheck import CrossCheck
 from microstream_lab.live.debts import debts_of
 from microstream_lab.live.rebuild import Rebuild
 from microstream_lab.live.records import Batch, Patience
-from microstream_lab.market.feed_records import Fill, Mismatch, Reset
-from microstream_lab.market.messages import Kline
+from microstream_lab.market.feed.messages import Kline
+from microstream_lab.market.feed.records import Fill, Mismatch, Reset
 from microstream_lab.schema import (
     BAR_VALUES,
     AggTrade,

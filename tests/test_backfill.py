@@ -14,7 +14,7 @@ from stream_messages import make_trade
 
 from microstream_lab.errors import ExchangeError, GeoBlockedError, ParameterError
 from microstream_lab.market.backfill import Backfill, missing_ids, parts
-from microstream_lab.market.feed_records import Fill
+from microstream_lab.market.feed.records import Fill
 from microstream_lab.schema import AggTrade, Gap
 
 PAGE = 10

@@ -22,7 +22,8 @@ from stream_messages import START, combined, data_of, make_trade, message
 from microstream_lab.bars import BarBuilder
 from microstream_lab.errors import SettingsError
 from microstream_lab.market.feed import Feed
-from microstream_lab.market.feed_records import (
+from microstream_lab.market.feed.messages import Kline, Quote, Reply, Shutdown
+from microstream_lab.market.feed.records import (
     Counters,
     Cut,
     Event,
@@ -33,9 +34,8 @@ from microstream_lab.market.feed_records import (
     Rules,
     Stale,
 )
+from microstream_lab.market.feed.silence import Silence
 from microstream_lab.market.files import read_klines
-from microstream_lab.market.messages import Kline, Quote, Reply, Shutdown
-from microstream_lab.market.silence import Silence
 from microstream_lab.schema import AggTrade, Bar, Gap, iter_bars
 
 NOW = START + 10_000_000

@@ -26,10 +26,10 @@ from microstream_lab.market.files import (
     write_agg_trades,
     write_klines,
 )
+from microstream_lab.market.files.rendering import FUTURES_KLINE_HEADER, kline_text
+from microstream_lab.market.files.table import read_rows
 from microstream_lab.market.names import FileName, Period, parse_name
 from microstream_lab.market.packed import checksum_path, read_content
-from microstream_lab.market.rendering import FUTURES_KLINE_HEADER, kline_text
-from microstream_lab.market.table import read_rows
 from microstream_lab.market.wire import KLINE_LAYOUT
 from microstream_lab.schema import TRADE_COLUMNS, require_bars
 

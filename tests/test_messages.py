@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_messages import START, combined, data_of, make_trade
 
 from microstream_lab.errors import DecodeError
-from microstream_lab.market.messages import (
+from microstream_lab.market.feed.messages import (
     Kline,
     Quote,
     Refusal,

@@ -22,8 +22,8 @@ from microstream_lab.live.recorder import Recorder
 from microstream_lab.live.records import Batch, Patience
 from microstream_lab.market.exchange import Fault, Faults, LocalExchange
 from microstream_lab.market.exchange.recorded import read_recording
+from microstream_lab.market.feed.messages import Kline
 from microstream_lab.market.files import read_agg_trades
-from microstream_lab.market.messages import Kline
 from microstream_lab.schema import BAR_VALUES, AggTrade, Gap, Watermark, as_micros
 from microstream_lab.store import Store
 

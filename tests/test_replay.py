@@ -14,7 +14,7 @@ from microstream_lab.market.backfill import Backfill
 from microstream_lab.market.exchange import LocalExchange
 from microstream_lab.market.exchange.recorded import read_recording
 from microstream_lab.market.feed import Feed
-from microstream_lab.market.feed_records import Fill
+from microstream_lab.market.feed.records import Fill
 from microstream_lab.market.rest import RestClient
 from microstream_lab.market.stream import MarketStream, stream_names
 from microstream_lab.schema import AggTrade, Bar, Gap, as_micros, iter_bars

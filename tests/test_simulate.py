@@ -11,8 +11,9 @@ import pytest
 
 from microstream_lab.bars import bars_from_trades
 from microstream_lab.errors import SettingsError
-from microstream_lab.market.events import MarketEvent, draw_events, fall, influence_of
-from microstream_lab.market.scenario import (
+from microstream_lab.market.simulate import SimulatedMarket, simulate_days, simulate_market
+from microstream_lab.market.simulate.events import MarketEvent, draw_events, fall, influence_of
+from microstream_lab.market.simulate.scenario import (
     CLUSTER_SIZE,
     RegimeSpec,
     Scenario,
@@ -21,7 +22,6 @@ from microstream_lab.market.scenario import (
     flow_variance,
     transition_matrix,
 )
-from microstream_lab.market.simulate import SimulatedMarket, simulate_days, simulate_market
 from microstream_lab.schema import TRADE_COLUMNS, interval_us, require_bars
 
 START = "2025-01-01"

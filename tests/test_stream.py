@@ -25,14 +25,14 @@ from microstream_lab.errors import ExchangeError, GeoBlockedError, OfflineError,
 from microstream_lab.market.backfill import Backfill
 from microstream_lab.market.exchange import Faults, LocalExchange
 from microstream_lab.market.feed import Feed, Frame
-from microstream_lab.market.feed_records import Cut, Event, Fill
-from microstream_lab.market.inbox import Inbox
-from microstream_lab.market.link import Connection, Timing
+from microstream_lab.market.feed.records import Cut, Event, Fill
 from microstream_lab.market.rest import RestClient
 from microstream_lab.market.retry import RateLimit, delays_s
-from microstream_lab.market.shard import StreamOptions
 from microstream_lab.market.simulate import simulate_market
 from microstream_lab.market.stream import MarketStream, shards, stream_names, stream_url
+from microstream_lab.market.stream.inbox import Inbox
+from microstream_lab.market.stream.link import Connection, Timing
+from microstream_lab.market.stream.shard import StreamOptions
 from microstream_lab.schema import AggTrade, Gap
 
 BASE = "ws://127.0.0.1:9443"

@@ -16,8 +16,8 @@ from microstream_lab.errors import DataError
 from microstream_lab.live.line import Line
 from microstream_lab.live.rebuild import Rebuild
 from microstream_lab.live.records import UNKNOWN, Batch, Counts, Debt, Opening, Patience
-from microstream_lab.market.feed_records import Event, Fill, Mismatch, Reset
-from microstream_lab.market.messages import Kline
+from microstream_lab.market.feed.messages import Kline
+from microstream_lab.market.feed.records import Event, Fill, Mismatch, Reset
 from microstream_lab.schema import PARTIAL, AggTrade, Bar, Gap, Watermark, interval_us
 
 __all__ = ["Assembler"]

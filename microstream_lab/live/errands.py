@@ -21,7 +21,7 @@ from microstream_lab.live.rebuild import Rebuild
 from microstream_lab.live.records import UNKNOWN, Batch, Debt, Opening
 from microstream_lab.market.backfill import Backfill, parts
 from microstream_lab.market.feed import Feed
-from microstream_lab.market.feed_records import Fill
+from microstream_lab.market.feed.records import Fill
 from microstream_lab.market.rest import RestClient
 from microstream_lab.market.retry import delays_s
 from microstream_lab.market.stream import MarketStream

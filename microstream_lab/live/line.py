@@ -17,7 +17,7 @@ from microstream_lab.live.debts import Debts
 from microstream_lab.live.records import UNKNOWN, Batch, Counts, Opening, Patience
 from microstream_lab.live.waiting import Case, Hole
 from microstream_lab.market.backfill import missing_ids, parts
-from microstream_lab.market.feed_records import Fill
+from microstream_lab.market.feed.records import Fill
 from microstream_lab.schema import (
     COMPLETE,
     PARTIAL,

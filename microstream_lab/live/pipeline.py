@@ -27,7 +27,7 @@ from microstream_lab.live.quiet import QuietWatch
 from microstream_lab.live.records import Batch, Patience
 from microstream_lab.market.backfill import Backfill
 from microstream_lab.market.feed import Feed, Frame
-from microstream_lab.market.feed_records import Stale
+from microstream_lab.market.feed.records import Stale
 from microstream_lab.market.rest import RestClient, rest_url
 from microstream_lab.market.stream import MarketStream, StreamOptions, stream_names
 from microstream_lab.schema import AggTrade, Gap, Watermark

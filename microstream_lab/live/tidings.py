@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from microstream_lab.market.feed_records import Stale
+from microstream_lab.market.feed.records import Stale
 from microstream_lab.schema import Bar, Gap, Signal
 
 __all__ = ["Link", "Model", "Note", "Scored", "Stale", "Ticks", "Tiding"]

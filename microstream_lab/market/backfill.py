@@ -25,9 +25,9 @@ from microstream_lab.errors import (
     ParameterError,
 )
 from microstream_lab.market.budget import Sleep
-from microstream_lab.market.feed_records import Fill
+from microstream_lab.market.feed.records import Fill
+from microstream_lab.market.feed.sequence import broken_link
 from microstream_lab.market.retry import delays_s
-from microstream_lab.market.sequence import broken_link
 from microstream_lab.schema import AggTrade, Gap
 
 __all__ = ["Backfill", "BackfillCounters", "Pages", "missing_ids", "parts"]

@@ -18,9 +18,9 @@ import pandas as pd
 
 from microstream_lab.errors import DecodeError, ExchangeError, ParameterError
 from microstream_lab.market.budget import FUTURES_LIMIT, SPOT_LIMIT, WeightBudget
-from microstream_lab.market.checks import check_klines
+from microstream_lab.market.files.checks import check_klines
+from microstream_lab.market.files.table import Rows
 from microstream_lab.market.http import HttpClient, require_ok
-from microstream_lab.market.table import Rows
 from microstream_lab.market.wire import (
     Columns,
     bars_frame,

@@ -13,8 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from microstream_lab.errors import DecodeError, SettingsError
-from microstream_lab.market.feed_records import Counters, Cut, Event, Malformed, Rules, Stale
-from microstream_lab.market.messages import (
+from microstream_lab.market.feed.messages import (
     Kline,
     Quote,
     Refusal,
@@ -25,8 +24,9 @@ from microstream_lab.market.messages import (
     decode,
     parse,
 )
-from microstream_lab.market.sequence import SymbolSequence
-from microstream_lab.market.silence import Silence
+from microstream_lab.market.feed.records import Counters, Cut, Event, Malformed, Rules, Stale
+from microstream_lab.market.feed.sequence import SymbolSequence
+from microstream_lab.market.feed.silence import Silence
 from microstream_lab.schema import AggTrade, Gap
 
 __all__ = ["Feed", "Frame", "TradeKind"]
@@ -127,7 +127,7 @@ class Feed:
         """Tell what time alone tells at `now` (us): holes waited for long enough, and silences.
 
         To be called about once a second; how long a silence is too long follows each symbol's own
-        rate, see :class:`~microstream_lab.market.silence.Silence`.
+        rate, see :class:`~microstream_lab.market.feed.silence.Silence`.
         """
         events: list[Event] = []
         for symbol, sequence in self._sequences.items():

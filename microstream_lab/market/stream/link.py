@@ -17,10 +17,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from microstream_lab.errors import ExchangeError, GeoBlockedError, RateLimitedError
 from microstream_lab.market.budget import Sleep
-from microstream_lab.market.inbox import Inbox
+from microstream_lab.market.feed.silence import Silence
 from microstream_lab.market.offline import is_loopback, require_allowed
 from microstream_lab.market.retry import RateLimit
-from microstream_lab.market.silence import Silence
+from microstream_lab.market.stream.inbox import Inbox
 from microstream_lab.settings import Settings
 
 __all__ = ["Connection", "Link", "Timing", "dial", "refusal"]

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.errors import DataError, SettingsError
-from microstream_lab.market.checks import check_agg_trades, check_klines
+from microstream_lab.market.files.checks import check_agg_trades, check_klines
+from microstream_lab.market.files.rendering import FUTURES_KLINE_HEADER, agg_trade_text, kline_text
+from microstream_lab.market.files.table import read_rows
 from microstream_lab.market.names import (
     AGG_TRADES,
     KLINES,
@@ -25,8 +27,6 @@ from microstream_lab.market.names import (
     wants_micros,
 )
 from microstream_lab.market.packed import read_content, write_zip
-from microstream_lab.market.rendering import FUTURES_KLINE_HEADER, agg_trade_text, kline_text
-from microstream_lab.market.table import read_rows
 from microstream_lab.market.wire import (
     AGG_TRADE_LAYOUT,
     KLINE_LAYOUT,

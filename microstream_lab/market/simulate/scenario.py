@@ -1,7 +1,7 @@
 """What a simulated market is told to be: its regimes, its clock of the day and its rare events.
 
 Invariant: everything here is declared, nothing is drawn; the simulator in
-:mod:`microstream_lab.market.simulate` does the drawing, and tests compare it with this.
+:mod:`microstream_lab.market.simulate.market` does the drawing, and tests compare it with this.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import asyncio
 from typing import Final
 
 from microstream_lab.market.feed import Frame
-from microstream_lab.market.feed_records import Cut
+from microstream_lab.market.feed.records import Cut
 
 __all__ = ["OVERFLOW", "Inbox"]
 

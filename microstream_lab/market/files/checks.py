@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from microstream_lab.market.files.table import Rows
 from microstream_lab.market.names import Period
-from microstream_lab.market.table import Rows
 from microstream_lab.market.wire import (
     EARLIEST_US,
     LATEST_US,

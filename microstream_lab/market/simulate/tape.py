@@ -21,14 +21,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from microstream_lab.market.events import (
+from microstream_lab.market.simulate.events import (
     Influence,
     MarketEvent,
     draw_events,
     fall,
     influence_of,
 )
-from microstream_lab.market.scenario import (
+from microstream_lab.market.simulate.scenario import (
     CLUSTER_SIZE,
     SIGN_MEMORY,
     RegimeSpec,
@@ -136,7 +136,7 @@ def draw_day(
 def _draw_states(
     rng: np.random.Generator, n_bars: int, regimes: Sequence[RegimeSpec], state: int
 ) -> Ints:
-    """The Markov chain of :func:`~microstream_lab.market.scenario.transition_matrix`, by stays."""
+    """The chain of :func:`.transition_matrix`, drawn stay by stay."""
     states, bar = np.empty(n_bars, dtype=np.int64), 0
     moves = rng.random() * regimes[state].mean_stay < 1
     while bar < n_bars:

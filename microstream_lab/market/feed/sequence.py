@@ -11,7 +11,7 @@ from collections.abc import Sequence as Rows
 
 from msgspec.structs import replace
 
-from microstream_lab.market.feed_records import Counters, Fill, Mismatch, Reset, Rules
+from microstream_lab.market.feed.records import Counters, Fill, Mismatch, Reset, Rules
 from microstream_lab.schema import AggTrade, Gap
 
 __all__ = ["SymbolSequence", "broken_link"]

@@ -17,13 +17,13 @@ from typing import Final
 
 from microstream_lab.errors import SettingsError
 from microstream_lab.market.feed import Frame
-from microstream_lab.market.inbox import Inbox
-from microstream_lab.market.link import Connection, Timing, dial
 from microstream_lab.market.offline import require_allowed
-from microstream_lab.market.shard import Dialler, Shard, StreamOptions, StreamStatus
+from microstream_lab.market.stream.inbox import Inbox
+from microstream_lab.market.stream.link import Connection, Timing, dial
+from microstream_lab.market.stream.shard import Dialler, Shard, StreamOptions
 from microstream_lab.settings import Settings
 
-__all__ = ["MarketStream", "StreamOptions", "StreamStatus", "shards", "stream_names", "stream_url"]
+__all__ = ["MarketStream", "shards", "stream_names", "stream_url"]
 
 STREAMS_PER_CONNECTION: Final = 1_024
 _URL_CHARS: Final = 4_000

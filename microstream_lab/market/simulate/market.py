@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from microstream_lab.bars import bars_from_trades
 from microstream_lab.errors import SettingsError
-from microstream_lab.market.events import MarketEvent
-from microstream_lab.market.scenario import RegimeSpec, Scenario, transition_matrix
-from microstream_lab.market.tape import DAY, Carry, Day, Tape, draw_day
+from microstream_lab.market.simulate.events import MarketEvent
+from microstream_lab.market.simulate.scenario import RegimeSpec, Scenario, transition_matrix
+from microstream_lab.market.simulate.tape import DAY, Carry, Day, Tape, draw_day
 from microstream_lab.market.wire import trades_frame
 from microstream_lab.schema import TIME_DTYPE, as_micros, interval_us
 
-__all__ = ["RegimeSpec", "Scenario", "SimulatedMarket", "simulate_days", "simulate_market"]
+__all__ = ["SimulatedMarket", "simulate_days", "simulate_market"]
 
 _EVENT_COLUMNS = ("kind", "start", "end")
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from microstream_lab.market.messages import Kline, Quote, Refusal, Reply, Shutdown
+from microstream_lab.market.feed.messages import Kline, Quote, Refusal, Reply, Shutdown
 from microstream_lab.schema import AggTrade, Gap
 
 __all__ = ["Counters", "Cut", "Event", "Fill", "Malformed", "Mismatch", "Reset", "Rules", "Stale"]
