@@ -16,14 +16,9 @@ import pandas as pd
 from microstream_lab.errors import SettingsError
 from microstream_lab.schema import interval_us
 
-__all__ = ["forward_log_amihud", "forward_log_volatility", "hour_of_bars", "log_returns"]
+__all__ = ["forward_log_amihud", "forward_log_volatility", "log_returns"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
-
-
-def hour_of_bars(interval: str) -> int:
-    """Bars that make up the coming hour, and never fewer than twelve: 60 of 1m, 12 of 5m or 1h."""
-    return max(12, 3_600_000_000 // interval_us(interval))
 
 
 def log_returns(bars: pd.DataFrame) -> pd.Series:

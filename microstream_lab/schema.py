@@ -35,6 +35,7 @@ __all__ = [
     "Watermark",
     "as_micros",
     "contiguous_runs",
+    "hour_of_bars",
     "interval_us",
     "iter_bars",
     "require_bars",
@@ -208,6 +209,11 @@ def interval_us(interval: str) -> int:
     except KeyError:
         known = " ".join(INTERVALS)
         raise SettingsError(f"interval: found {interval!r}, expected one of {known}") from None
+
+
+def hour_of_bars(interval: str) -> int:
+    """Bars that count as an hour, and never fewer than twelve: 60 of 1m, 12 of 5m or 1h."""
+    return max(12, 60 * _MINUTE // interval_us(interval))
 
 
 def as_micros(moment: object) -> int:

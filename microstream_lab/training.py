@@ -26,8 +26,8 @@ from microstream_lab.features import (
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.regime import RegimeModel, sequence_steps, weighted_means
 from microstream_lab.models.scaler import FeatureScaler
-from microstream_lab.outcomes import forward_log_volatility, hour_of_bars
-from microstream_lab.schema import BAR_VALUES, interval_us, require_bars, series_key
+from microstream_lab.outcomes import forward_log_volatility
+from microstream_lab.schema import BAR_VALUES, hour_of_bars, interval_us, require_bars, series_key
 
 __all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
 

@@ -17,12 +17,11 @@ from microstream_lab.errors import DataError, LookAheadError
 from microstream_lab.outcomes import (
     forward_log_amihud,
     forward_log_volatility,
-    hour_of_bars,
 )
 from microstream_lab.research.baselines import ewma_baselines
 from microstream_lab.research.scoring import Outcomes, reliability, score
 from microstream_lab.research.signals import require_filtered
-from microstream_lab.schema import as_micros, interval_us, require_bars, series_key
+from microstream_lab.schema import as_micros, hour_of_bars, interval_us, require_bars, series_key
 
 __all__ = ["Estimate", "Estimator", "Evaluation", "evaluate", "judged_outcomes"]
 
