@@ -144,9 +144,11 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
 def longest_hole(bundle: SignalModel) -> int:
     """Steps without an observation that the filter predicts through.
 
-    A feature window of missing bars, and the warm-up that follows before features are back.
+    A feature window of missing bars, and the warm-up that follows before the features that do not
+    span gaps are back.
     """
-    warm_up = max(FEATURES[name](bundle.window).warm_up for name in bundle.features)
+    made = (FEATURES[name](bundle.window, bundle.interval) for name in bundle.features)
+    warm_up = max((feature.warm_up for feature in made if not feature.spans_gaps), default=0)
     return bundle.window + warm_up
 
 

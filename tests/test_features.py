@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 from math import log, nan
 
@@ -52,9 +53,9 @@ def test_one_at_a_time_equals_batch_across_gaps_and_quiet_bars(name: str) -> Non
 
 @ALL
 def test_values_are_nan_exactly_during_warm_up_and_never_infinite(name: str) -> None:
-    bars = make_bars(100)
-    values = features_from_bars(bars, [name])[name].to_numpy()
     warm_up = FEATURES[name](20).warm_up
+    bars = make_bars(warm_up + 100)
+    values = features_from_bars(bars, [name])[name].to_numpy()
     assert np.isnan(values[:warm_up]).all()
     assert np.isfinite(values[warm_up:]).all()
     assert not np.isinf(features_from_bars(with_gaps(), [name])[name]).any()
@@ -86,11 +87,32 @@ def test_a_feature_declares_itself_and_leaves_its_input_alone(name: str) -> None
 @ALL
 def test_a_feature_keeps_bounded_memory(name: str) -> None:
     feature = FEATURES[name](20)
-    bars = list(iter_bars(make_bars(500)))
-    for bar in bars:
+    sizes = []
+    for bar in iter_bars(make_bars(6000)):
         feature.update(bar)
-    held = [len(value) for value in vars(feature).values() if hasattr(value, "__len__")]
-    assert all(size <= 20 for size in held)
+        if bar.open_time % 3_600_000_000 == 0:
+            sizes.append(len(pickle.dumps(feature)))
+    assert max(sizes[50:]) <= max(sizes[:50]) + 64
+
+
+@ALL
+def test_a_feature_goes_on_where_it_was_pickled(name: str) -> None:
+    bars = list(iter_bars(with_gaps()))
+    state = FeatureState([name])
+    for bar in bars[:100]:
+        state.update(bar)
+    copy = pickle.loads(pickle.dumps(state))
+    for bar in bars[100:]:
+        assert copy.update(bar)[name] == pytest.approx(state.update(bar)[name], rel=0, nan_ok=True)
+
+
+@ALL
+@pytest.mark.parametrize("interval", ["1s", "3m", "5m", "1h"])
+def test_one_at_a_time_equals_batch_at_every_interval(name: str, interval: str) -> None:
+    bars = make_bars(80, interval=interval)
+    state = FeatureState([name])
+    streamed = np.array([state.update(bar)[name] for bar in iter_bars(bars)])
+    np.testing.assert_allclose(streamed, features_from_bars(bars, [name])[name], rtol=1e-12)
 
 
 def test_seed_set_is_exactly_return_range_and_relative_volume() -> None:
@@ -137,6 +159,13 @@ def test_a_bar_that_is_not_later_is_refused_one_at_a_time() -> None:
     state.update(second)
     with pytest.raises(DataError, match="later than"):
         state.update(first)
+
+
+def test_bars_of_another_interval_are_refused_one_at_a_time() -> None:
+    state = FeatureState()
+    state.update(next(iter_bars(make_bars(1))))
+    with pytest.raises(DataError, match="found interval 5m, expected 1m"):
+        state.update(next(iter_bars(make_bars(1, interval="5m", start="2024-01-02"))))
 
 
 def test_an_unknown_feature_or_set_is_refused_with_the_known_ones() -> None:

@@ -8,6 +8,7 @@ from microstream_lab.features.frame import (
     features_from_bars,
 )
 from microstream_lab.features.seed import LogReturn, Range, RelativeVolume
+from microstream_lab.features.volatility import Parkinson
 
 __all__ = [
     "FEATURES",
@@ -15,6 +16,7 @@ __all__ = [
     "Feature",
     "FeatureState",
     "LogReturn",
+    "Parkinson",
     "Range",
     "RelativeVolume",
     "feature_names",

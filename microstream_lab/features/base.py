@@ -1,7 +1,8 @@
 """What a feature is, and the registry that makes one known to every set, model and test.
 
-Invariant: a feature only ever sees bars of one series between which none is missing; what to do at
-a gap is decided once, in :mod:`microstream_lab.features.frame`.
+Invariant: a feature only ever sees bars of one series. Unless it says that it spans gaps, none is
+missing between them; what to do at a gap is decided once, in
+:mod:`microstream_lab.features.frame`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class Feature(ABC):
     ----------
     window : int
         Trailing bars, the current one included, that a windowed feature looks at.
+    interval : str
+        Interval of the bars, for features that measure their memory in hours.
 
     Attributes
     ----------
@@ -39,25 +42,35 @@ class Feature(ABC):
         Column name in feature frames.
     unit : str
         Unit of the value, ``1`` where it has none.
+    direction : str
+        What a high value means.
     skewed : bool
         True for values >= 0 with a long right tail, which models see on a log scale.
+    spans_gaps : bool
+        True for features that keep their memory through a gap: every bar that exists counts once,
+        and nothing fades while nothing is observed. All others start anew after a gap.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str]
+    direction: ClassVar[str] = ""
     skewed: ClassVar[bool] = False
+    spans_gaps: ClassVar[bool] = False
 
-    def __init__(self, window: int = 20) -> None:
-        self.window = window
+    def __init__(self, window: int = 20, interval: str = "1m") -> None:
+        self.window, self.interval = window, interval
 
     @property
     @abstractmethod
     def warm_up(self) -> int:
-        """Bars at the start of a run, and after every gap, for which the value is NaN."""
+        """Bars at the start for which the value is NaN, and after every gap not spanned."""
 
     @abstractmethod
     def batch(self, bars: pd.DataFrame) -> FloatArray:
-        """Values for a run of bars without gaps, shape ``(n_bars,)``, NaN where undefined."""
+        """Values for a run of bars, shape ``(n_bars,)``, NaN where undefined.
+
+        The bars have no gaps between them unless the feature spans gaps.
+        """
 
     @abstractmethod
     def update(self, bar: Bar) -> float:

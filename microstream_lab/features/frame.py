@@ -1,7 +1,8 @@
 """Feature sets over a series that may have gaps, in batch and one bar at a time.
 
-Invariant: no value looks across a gap. After one, every feature starts anew, and its warm-up is
-NaN again; rows are never dropped and never infinite.
+Invariant: no value compares prices across a gap. After one, features start anew and their warm-up
+is NaN again, except those that span gaps, whose memory stands still meanwhile. Rows are never
+dropped and never infinite.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import pandas as pd
 
 from microstream_lab.errors import DataError, SettingsError
 from microstream_lab.features.base import FEATURES, Feature
-from microstream_lab.schema import Bar, contiguous_runs, interval_us, require_bars
+from microstream_lab.schema import Bar, contiguous_runs, interval_us, require_bars, series_key
 
 __all__ = ["FEATURE_SETS", "FeatureState", "feature_names", "features_from_bars"]
 
@@ -50,10 +51,9 @@ def feature_names(feature_set: str | Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _make(feature_set: str | Sequence[str], window: int) -> list[Feature]:
+def _require_window(window: int) -> None:
     if window < 2:
         raise SettingsError(f"feature window: found {window} bars, expected at least 2")
-    return [FEATURES[name](window) for name in feature_names(feature_set)]
 
 
 def features_from_bars(
@@ -73,15 +73,19 @@ def features_from_bars(
     Returns
     -------
     DataFrame
-        Shape ``(n_bars, n_features)``, on the index of `bars`, NaN during warm-up and after gaps.
+        Shape ``(n_bars, n_features)``, on the index of `bars`, NaN during warm-up, which comes
+        again after gaps for features that do not span them.
     """
     require_bars(bars)
+    _require_window(window)
     names = feature_names(feature_set)
+    interval = series_key(bars)[2]
+    runs = [(run, bars.iloc[run]) for run in contiguous_runs(bars)]
     values = np.empty((len(bars), len(names)))
-    for run in contiguous_runs(bars):
-        piece = bars.iloc[run]
-        for column, feature in enumerate(_make(names, window)):
-            values[run, column] = feature.batch(piece)
+    for column, name in enumerate(names):
+        whole = [(slice(None), bars)]
+        for rows, piece in whole if FEATURES[name].spans_gaps else runs:
+            values[rows, column] = FEATURES[name](window, interval).batch(piece)
     return pd.DataFrame(values, index=bars.index, columns=list(names))
 
 
@@ -97,10 +101,11 @@ class FeatureState:
     """
 
     def __init__(self, feature_set: str | Sequence[str] = "seed", window: int = 20) -> None:
+        _require_window(window)
         self.names = feature_names(feature_set)
         self.window = window
         self.last_open_time: int | None = None
-        self._features = _make(self.names, window)
+        self._features: list[Feature] = []
 
     def update(self, bar: Bar) -> dict[str, float]:
         """Features of the next bar, NaN where undefined.
@@ -108,10 +113,13 @@ class FeatureState:
         Raises
         ------
         DataError
-            If the bar is not later than the last one.
+            If the bar is not later than the last one, or of another interval.
         """
-        if self.steps_since_last(bar) > 1:
-            self._features = _make(self.names, self.window)
+        steps = self.steps_since_last(bar)
+        if not self._features:
+            self._features = [FEATURES[name](self.window, bar.interval) for name in self.names]
+        elif steps > 1:
+            self._features = [_after_gap(feature) for feature in self._features]
         self.last_open_time = bar.open_time
         return {feature.name: feature.update(bar) for feature in self._features}
 
@@ -121,12 +129,18 @@ class FeatureState:
         Raises
         ------
         DataError
-            If the bar is not later than the last one.
+            If the bar is not later than the last one, or of another interval.
         """
         if self.last_open_time is None:
             return 1
+        if bar.interval != (expected := self._features[0].interval):
+            raise DataError(f"{bar.symbol} bars", f"interval {bar.interval}", expected)
         steps = (bar.open_time - self.last_open_time) // interval_us(bar.interval)
         if steps < 1:
             found = f"open_time {bar.open_time}"
             raise DataError(f"{bar.symbol} bars", found, f"later than {self.last_open_time}")
         return steps
+
+
+def _after_gap(feature: Feature) -> Feature:
+    return feature if feature.spans_gaps else type(feature)(feature.window, feature.interval)

@@ -63,8 +63,8 @@ class RelativeVolume(Feature):
     unit = "1"
     skewed = True
 
-    def __init__(self, window: int = 20) -> None:
-        super().__init__(window)
+    def __init__(self, window: int = 20, interval: str = "1m") -> None:
+        super().__init__(window, interval)
         self._volumes: deque[float] = deque(maxlen=window)
 
     @property

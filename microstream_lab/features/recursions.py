@@ -1,0 +1,67 @@
+"""Compiled loops of the batch faces: logarithms, decaying means and sliding sums.
+
+Invariant: the float operations and their order are those of :mod:`microstream_lab.features.memory`,
+one bar at a time, so the two faces agree in every bit. NaN is not observed: it changes nothing and
+what was known is told again. Importing this module imports numba; what was compiled is cached.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+__all__ = ["decaying_means", "log_ratios", "sliding_sums"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@njit(cache=True, nogil=True)
+def log_ratios(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """``ln(a / b)`` by the C library's logarithm; numpy's own differs from it in the last bit."""
+    logs = np.empty(len(numerator))
+    for row in range(len(numerator)):
+        logs[row] = math.log(numerator[row] / denominator[row])
+    return logs
+
+
+@njit(cache=True, nogil=True)
+def decaying_means(values: FloatArray, factor: float, least: int) -> FloatArray:
+    """Mean of the values so far, each worth `factor` less a value later; NaN before `least`."""
+    means = np.full(len(values), np.nan)
+    total = weight = 0.0
+    seen = 0
+    for row in range(len(values)):
+        if not math.isnan(values[row]):
+            total = factor * total + values[row]
+            weight = factor * weight + 1.0
+            seen += 1
+        if seen >= least:
+            means[row] = total / weight
+    return means
+
+
+@njit(cache=True, nogil=True)
+def sliding_sums(values: FloatArray, length: int) -> FloatArray:
+    """Sum of the last `length` values, NaN before there are so many."""
+    sums = np.full(len(values), np.nan)
+    block, tails = np.empty(length), np.zeros(length)
+    total = running = np.nan
+    filled, full = 0, False
+    for row in range(len(values)):
+        if not math.isnan(values[row]):
+            running = values[row] if filled == 0 else running + values[row]
+            block[filled] = values[row]
+            filled += 1
+            if filled == length:
+                total, filled, full = running, 0, True
+                tail = 0.0
+                for place in range(length - 1, -1, -1):
+                    tail += block[place]
+                    tails[place] = tail
+            elif full:
+                total = running + tails[filled]
+        sums[row] = total
+    return sums
