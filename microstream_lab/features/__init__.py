@@ -1,25 +1,57 @@
 """Bars to features: every feature has a batch face and a one-at-a-time face that agree."""
 
 from microstream_lab.features.base import FEATURES, Feature, register
+from microstream_lab.features.flow import TakerImbalance, Vpin
 from microstream_lab.features.frame import (
     FEATURE_SETS,
     FeatureState,
     feature_names,
     features_from_bars,
 )
+from microstream_lab.features.horizon import HorizonFeature, register_horizons
+from microstream_lab.features.impact import Amihud, KyleLambda
+from microstream_lab.features.relative import (
+    RelativeAmihud,
+    RelativeQuoteVolume,
+    RelativeRange,
+    RelativeTradeSize,
+    TradeIntensity,
+)
+from microstream_lab.features.returns import DownsideShare, EwmaVolatility, RealisedVolatility
 from microstream_lab.features.seed import LogReturn, Range, RelativeVolume
-from microstream_lab.features.volatility import Parkinson
+from microstream_lab.features.size import MeanTradeSize
+from microstream_lab.features.spreads import CorwinSchultzSpread, RollSpread
+from microstream_lab.features.volatility import GarmanKlass, Parkinson, YangZhang
 
 __all__ = [
     "FEATURES",
     "FEATURE_SETS",
+    "Amihud",
+    "CorwinSchultzSpread",
+    "DownsideShare",
+    "EwmaVolatility",
     "Feature",
     "FeatureState",
+    "GarmanKlass",
+    "HorizonFeature",
+    "KyleLambda",
     "LogReturn",
+    "MeanTradeSize",
     "Parkinson",
     "Range",
+    "RealisedVolatility",
+    "RelativeAmihud",
+    "RelativeQuoteVolume",
+    "RelativeRange",
+    "RelativeTradeSize",
     "RelativeVolume",
+    "RollSpread",
+    "TakerImbalance",
+    "TradeIntensity",
+    "Vpin",
+    "YangZhang",
     "feature_names",
     "features_from_bars",
     "register",
+    "register_horizons",
 ]

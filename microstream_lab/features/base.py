@@ -44,6 +44,8 @@ class Feature(ABC):
         Unit of the value, ``1`` where it has none.
     direction : str
         What a high value means.
+    memory : str
+        What of earlier bars is in the value: nothing, the window, a half-life.
     skewed : bool
         True for values >= 0 with a long right tail, which models see on a log scale.
     spans_gaps : bool
@@ -54,6 +56,7 @@ class Feature(ABC):
     name: ClassVar[str]
     unit: ClassVar[str]
     direction: ClassVar[str] = ""
+    memory: ClassVar[str] = ""
     skewed: ClassVar[bool] = False
     spans_gaps: ClassVar[bool] = False
 

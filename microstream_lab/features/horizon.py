@@ -14,7 +14,12 @@ from typing import Any, ClassVar, TypeVar
 from microstream_lab.features.base import FEATURES, Feature, register
 from microstream_lab.schema import hour_of_bars
 
-__all__ = ["HorizonFeature", "register_horizons"]
+__all__ = ["HorizonFeature", "bars_over", "register_horizons"]
+
+
+def bars_over(horizon: int, interval: str) -> float:
+    """Bars in a horizon of so many sixtieths of an hour of bars, at least one."""
+    return max(1.0, horizon * hour_of_bars(interval) / 60)
 
 
 class HorizonFeature(Feature):
@@ -32,16 +37,14 @@ class HorizonFeature(Feature):
     @property
     def horizon_bars(self) -> float:
         """The horizon in bars, at least one."""
-        return max(1.0, self.horizon * hour_of_bars(self.interval) / 60)
+        return bars_over(self.horizon, self.interval)
 
     @property
     def warm_up(self) -> int:
-        """Bars at the start of the series for which the value is NaN: short, see Notes.
+        """Bars at the start of the series for which the value is NaN.
 
-        Notes
-        -----
-        The horizon and at most an hour of bars: decaying means have normalised weights, so that
-        they are unbiased, if less smooth, long before the memory is full.
+        The horizon and at most an hour of bars: decaying means have normalised weights and are
+        unbiased, if less smooth, long before the memory is full. Windows wait until they are full.
         """
         return ceil(min(self.horizon_bars, hour_of_bars(self.interval)))
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["decaying_means", "log_ratios", "sliding_sums"]
+__all__ = ["bucket_imbalances", "decaying_means", "log_ratios", "sliding_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -65,3 +65,33 @@ def sliding_sums(values: FloatArray, length: int) -> FloatArray:
                 total = running + tails[filled]
         sums[row] = total
     return sums
+
+
+@njit(cache=True, nogil=True)
+def bucket_imbalances(
+    volume: FloatArray, bought: FloatArray, sizes: FloatArray, length: int
+) -> FloatArray:
+    """Mean imbalance of the last `length` volume buckets, NaN before the first is full.
+
+    ``sizes[t]`` is the volume of a bucket that begins in bar t.
+    """
+    means = np.full(len(volume), np.nan)
+    ring = np.zeros(length)
+    n_full, mean, size, filled, bucket_bought = 0, np.nan, 0.0, 0.0, 0.0
+    for row in range(len(volume)):
+        if volume[row] > 0:
+            share, rest = bought[row] / volume[row], volume[row]
+            size = size if size > 0 else sizes[row]
+            while rest >= size - filled:
+                bucket_bought += (size - filled) * share
+                ring[n_full % length] = abs(2.0 * bucket_bought - size) / size
+                rest -= size - filled
+                n_full += 1
+                size, filled, bucket_bought = sizes[row], 0.0, 0.0
+                if rest > (length + 1) * size:
+                    rest = size * length + rest % size
+                mean = ring[: min(n_full, length)].mean()
+            filled += rest
+            bucket_bought += rest * share
+        means[row] = mean
+    return means

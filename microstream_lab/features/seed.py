@@ -20,6 +20,8 @@ class LogReturn(Feature):
 
     name = "log_return"
     unit = "1"
+    direction = "high = rising"
+    memory = "last close"
     warm_up = 1
 
     _last_close = nan
@@ -41,6 +43,8 @@ class Range(Feature):
 
     name = "range"
     unit = "1"
+    direction = "high = volatile"
+    memory = "none"
     skewed = True
     warm_up = 0
 
@@ -61,6 +65,8 @@ class RelativeVolume(Feature):
 
     name = "relative_volume"
     unit = "1"
+    direction = "high = busy"
+    memory = "window"
     skewed = True
 
     def __init__(self, window: int = 20, interval: str = "1m") -> None:
