@@ -327,3 +327,33 @@ def test_half_a_million_bars_take_well_under_a_second():
     begin = time.process_time()
     backtest(signals, bars, [1, 0.5, 0]).summary()
     assert time.process_time() - begin < 1.5  # of the processor; about 0.3 on a quiet machine
+
+
+def test_buying_in_happens_once_in_every_resample():
+    bars, signals = random_market(400, seed=3, interval="1h")
+    summary = backtest(signals, bars, [1, 0.5, 0], 10, n_resamples=200).summary()
+    for figure, value in (("turnover", 1.0), ("trades", 1.0), ("costs", 0.001)):
+        held = summary.loc[figure, ["buy_and_hold", "hold_low", "hold_high"]]
+        assert held.tolist() == pytest.approx([value] * 3), figure
+        assert summary.loc[figure, "low"] < summary.loc[figure, "high"]
+
+
+def test_a_year_is_one_of_the_calendar_where_bars_are_missing():
+    bars = make_bars(np.linspace(100, 121, 21), "1d")
+    half = bars.iloc[[0, 1, 2, 3, 10, 11, 12, 20]]
+    for each in (bars, half):
+        summary = backtest(make_signals([0] * len(each), each, 1), each, [1.0], 0).summary()
+        assert summary.at["annual_return", "value"] == pytest.approx(1.21 ** (365 / 20) - 1)
+    nets = half["close"].pct_change()[1:]
+    per_year = 7 / (20 / 365)
+    assert summary.at["sharpe", "value"] == pytest.approx(
+        nets.mean() / nets.std(ddof=0) * np.sqrt(per_year)
+    )
+
+
+def test_daily_returns_compound_to_the_total():
+    bars, signals = random_market(300, seed=4, interval="1h")
+    result = backtest(signals, bars, [1, 0.5, 0], 5)
+    total = (1 + result.daily_returns).prod() - 1
+    assert total == pytest.approx(result.summary().at["total_return", "value"])
+    assert len(result.daily_returns) == 13

@@ -35,7 +35,6 @@ from microstream_lab.research.positions import (
     within_band,
 )
 from microstream_lab.research.signals import require_filtered, require_same_bars
-from microstream_lab.schema import interval_us
 
 __all__ = ["BacktestResult", "Exposure", "backtest", "backtest_positions", "target_positions"]
 
@@ -101,6 +100,13 @@ class BacktestResult:
         options = (self.level, self.n_resamples, self.seed)
         return regime_figures(self.strategy, self.market, self.regime, self.n_regimes, *options)
 
+    @cached_property
+    def daily_returns(self) -> pd.Series:
+        """Net simple return of the strategy by UTC day."""
+        growth = pd.Series(self.strategy.log_growth, self.strategy.index)
+        daily: pd.Series = np.expm1(growth.groupby(self.strategy.index.floor("D")).sum())
+        return daily
+
     @property
     def turnover(self) -> float:
         """Sum of the absolute changes of position, in multiples of equity."""
@@ -123,11 +129,11 @@ class BacktestResult:
     def summary(self) -> pd.DataFrame:
         """One row a figure: ``value low high`` and ``buy_and_hold hold_low hold_high``.
 
-        Returns are shares (0.1 is 10 %), ``annual_return``, ``volatility`` and ``sharpe`` count
-        365 days a year, ``turnover`` is the sum of absolute changes of position, ``costs`` what
-        was paid for them as a share of the equity of the time, ``trades`` how often the position
-        changed. ``low`` and ``high`` bound the middle `level` of resampled blocks of days; NaN
-        below eight days.
+        Returns are shares (0.1 is 10 %); ``annual_return``, ``volatility`` and ``sharpe`` are by
+        year of the calendar, 365 days, missing bars included. ``turnover`` is the sum of absolute
+        changes of position, ``costs`` what was paid for them as a share of the equity of the
+        time, ``trades`` how often the position changed. ``low`` and ``high`` bound the middle
+        `level` of resampled blocks of days; NaN below eight days.
         """
         return self._summary.copy()
 
@@ -237,11 +243,11 @@ def backtest_positions(
     _check(wanted, bars, cost_bps, band)
     market = simple_returns(bars)
     index = pd.DatetimeIndex(bars.index)[1:]
-    bars_per_year = YEAR_US / interval_us(str(bars["interval"].iloc[0]))
+    years = np.diff(pd.DatetimeIndex(bars.index).as_unit("us").asi8) / YEAR_US
     held = within_band(wanted, band) if band else wanted
     labels = np.full(len(bars), -1) if regime is None else np.asarray(regime, np.int64)
     strategy, hold = (
-        _ledger(position, market, cost_bps, index, bars_per_year)
+        _ledger(position, market, cost_bps, index, years)
         for position in (held[:-1], np.ones(len(market)))
     )
     return BacktestResult(
@@ -272,9 +278,9 @@ def _ledger(
     market: Floats,
     cost_bps: float,
     index: pd.DatetimeIndex,
-    bars_per_year: float,
+    years: Floats,
 ) -> Ledger:
     traded = np.abs(np.diff(position, prepend=0.0))
     net = position * market - traded * (cost_bps / 1e4)
     growth = np.log(np.maximum(1 + net, _MIN_GROWTH))
-    return Ledger(index, position, traded, net, growth, cost_bps / 1e4, bars_per_year)
+    return Ledger(index, position, traded, net, growth, cost_bps / 1e4, years)

@@ -7,8 +7,8 @@ filtered signals, and all estimates on the same bars.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,13 @@ from microstream_lab.outcomes import (
     forward_log_amihud,
     forward_log_volatility,
 )
-from microstream_lab.research.baselines import ewma_baselines
+from microstream_lab.research.figures import by_topic
+from microstream_lab.research.lineup import Estimator, Trainer, fit_all, lineup
 from microstream_lab.research.scoring import Outcomes, reliability, score
 from microstream_lab.research.signals import require_filtered
 from microstream_lab.schema import as_micros, hour_of_bars, interval_us, require_bars, series_key
 
 __all__ = ["Estimate", "Estimator", "Evaluation", "evaluate", "judged_outcomes"]
-
-
-class Estimator(Protocol):
-    """A fitted bundle or baseline."""
-
-    def signals(self, bars: pd.DataFrame) -> pd.DataFrame:
-        """``regime``, ``p_0 .. p_{K-1}`` (filtered) and ``expected_stress`` of every bar."""
 
 
 Estimate: TypeAlias = Estimator | pd.DataFrame
@@ -45,7 +39,8 @@ class Evaluation:
     ----------
     table : DataFrame
         Rows by ``estimate`` and ``figure``, columns ``value low high``; the figures are those of
-        :func:`microstream_lab.research.scoring.score`.
+        :func:`microstream_lab.research.scoring.score`, and ``model_minutes_k``, the mean stay the
+        model itself expects, where it does.
     reliability : DataFrame
         Rows by ``estimate`` and lower edge of the bin: mean ``forecast`` of the last regime,
         ``observed`` frequency of the top 10 %, ``bars``.
@@ -53,6 +48,8 @@ class Evaluation:
         First and last judged bar.
     n_bars, horizon : int
         Bars judged, and bars that make up an outcome.
+    skipped : mapping
+        Baselines that could not be judged, and why.
     """
 
     table: pd.DataFrame
@@ -61,6 +58,7 @@ class Evaluation:
     end: pd.Timestamp
     n_bars: int
     horizon: int
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self, column: str = "value") -> pd.DataFrame:
         """One row an estimate, one column a figure; `column` may be ``low`` or ``high``."""
@@ -69,13 +67,21 @@ class Evaluation:
         columns = {name: self.table.loc[name, column].reindex(figures) for name in names}
         return pd.DataFrame(columns).T
 
+    def tables(self, intervals: bool = True) -> dict[str, pd.DataFrame]:
+        """The same for reading: one narrow table a topic, figures by their full names."""
+        tables = by_topic(self.table, intervals)
+        for table in tables.values():
+            for name, reason in self.skipped.items():
+                table.loc[name] = [f"skipped: {reason}", *["-"] * (table.shape[1] - 1)]
+        return tables
+
 
 def evaluate(
     bundles: Estimate | Sequence[Estimate] | Mapping[str, Estimate],
     bars: pd.DataFrame,
     start: object = None,
     *,
-    baselines: bool = True,
+    baselines: bool | Mapping[str, Trainer] = True,
     horizon: int | None = None,
     warmup: int = 20_000,
     level: float = 0.9,
@@ -92,12 +98,13 @@ def evaluate(
         Bars frame; those before `start` warm the estimates up and train the baselines.
     start : time, optional
         First bar to judge; where the latest training ended unless given.
-    baselines : bool
-        Add EWMA thresholds with and without hysteresis, fitted on the bars before `start`.
+    baselines : bool or mapping
+        Add trainers, fitted on the bars before `start`; True for those of
+        :func:`microstream_lab.research.lineup.lineup`.
     horizon : int, optional
         Bars of an outcome; an hour of them, at least twelve, unless given.
     warmup : int
-        Bars before `start` that estimates see first.
+        Bars before `start` that estimates see first; one that says it needs more gets more.
     level, n_resamples, seed
         Of the bootstrap intervals.
 
@@ -117,17 +124,19 @@ def evaluate(
     estimates = _named(bundles)
     first = _first_judged(estimates, bars, start)
     row = int(bars.index.searchsorted(first))
+    skipped: dict[str, str] = {}
     if baselines:
-        if row < 2:
-            found = f"{row} bars before {first}"
-            raise DataError("evaluate", found, "training bars, or baselines=False")
-        estimates |= ewma_baselines(bars.iloc[:row])
-    judged, seen = bars.iloc[row:], bars.iloc[max(0, row - warmup) :]
+        trainers = baselines if isinstance(baselines, Mapping) else lineup()
+        fitted, skipped = _baselines(trainers, bars.iloc[:row], first)
+        estimates |= fitted
+    judged = bars.iloc[row:]
     outcomes = judged_outcomes(judged, horizon)
     tables, curves = {}, {}
     for name, estimate in estimates.items():
+        seen = bars.iloc[max(0, row - max(warmup, getattr(estimate, "warmup_bars", 0))) :]
         signals, n_regimes = _signals(name, estimate, seen, judged)
-        tables[name] = score(signals, outcomes, n_regimes, level, n_resamples, seed)
+        figures = score(signals, outcomes, n_regimes, level, n_resamples, seed)
+        tables[name] = pd.concat([figures, _model_stays(estimate, outcomes.interval)])
         curves[name] = _reliability(signals, outcomes, n_regimes)
     return Evaluation(
         pd.concat(tables, names=["estimate", "figure"]),
@@ -136,6 +145,7 @@ def evaluate(
         judged.index[-1],
         len(judged),
         horizon,
+        skipped,
     )
 
 
@@ -159,6 +169,24 @@ def judged_outcomes(bars: pd.DataFrame, horizon: int = 60) -> Outcomes:
         (volatility > volatility.quantile(0.90)).to_numpy(),
         (amihud > amihud.quantile(0.95)).to_numpy(),
     )
+
+
+def _baselines(
+    trainers: Mapping[str, Trainer], training: pd.DataFrame, first: pd.Timestamp
+) -> tuple[dict[str, Estimator], dict[str, str]]:
+    if len(training) < 2:
+        found = f"{len(training)} bars before {first}"
+        raise DataError("evaluate", found, "training bars, or baselines=False")
+    return fit_all(trainers, training)
+
+
+def _model_stays(estimate: Estimate, interval: str) -> pd.DataFrame:
+    """Rows ``model_minutes_k`` of an estimate that knows its expected durations, in bars."""
+    holder: Any = getattr(estimate, "regime_model", estimate)
+    expected = getattr(holder, "expected_durations", None)
+    minutes = [] if expected is None else expected() * (interval_us(interval) / 60_000_000)
+    rows = {f"model_minutes_{k}": [value, np.nan, np.nan] for k, value in enumerate(minutes)}
+    return pd.DataFrame(rows, ["value", "low", "high"], dtype=np.float64).T
 
 
 def _named(bundles: Estimate | Sequence[Estimate] | Mapping[str, Estimate]) -> dict[str, Estimate]:

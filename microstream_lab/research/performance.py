@@ -3,7 +3,10 @@
 Nearly every figure is a function of sums over bars. They are summed by day once, and one function
 turns totals into figures, for the path itself and for all its resamples alike, so that a value
 and its interval cannot mean different things. The drawdown depends on order: its resamples are
-put together from each day's own growth, peak, trough and drawdown.
+put together from each day's own growth, peak, trough and drawdown. Buying in happens once, however
+the days fall, so it is not resampled.
+
+A year is a year of the calendar: a day of missing bars counts as a day.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import pandas as pd
 
 from microstream_lab.research.bootstrap import day_starts, interval, interval_of_sums
 
-__all__ = ["FIGURES", "Ledger", "max_drawdown", "regime_figures", "summarise"]
+__all__ = ["FIGURES", "Ledger", "max_drawdown", "regime_figures", "summarise", "yearly"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -41,7 +44,8 @@ class Ledger:
     """One strategy's path: arrays of shape (n_bars,), a share of equity each.
 
     ``position`` is held over the bar, ``traded`` is the change needed to get there, ``net`` the
-    simple return after costs of ``cost`` per unit traded, ``log_growth`` its logarithm.
+    simple return after costs of ``cost`` per unit traded, ``log_growth`` its logarithm, ``years``
+    the time since the bar before.
     """
 
     index: pd.DatetimeIndex
@@ -50,7 +54,12 @@ class Ledger:
     net: Floats
     log_growth: Floats
     cost: float
-    bars_per_year: float
+    years: Floats
+
+    @property
+    def bars_per_year(self) -> float:
+        """Bars there were, by year of the calendar."""
+        return float(len(self.years) / self.years.sum())
 
 
 def summarise(ledger: Ledger, level: float, n: int, seed: int) -> pd.DataFrame:
@@ -82,23 +91,26 @@ def max_drawdown(log_growth: Floats) -> float:
 
 
 def _daily_sums(ledger: Ledger, starts: Ints) -> Floats:
+    later = ledger.traded.copy()
+    later[0] = 0.0
     columns = (
         np.ones(len(ledger.net)),
+        ledger.years,
         ledger.log_growth,
         ledger.net,
         ledger.net**2,
         ledger.position,
-        ledger.traded,
-        (ledger.traded > 0).astype(np.float64),
+        later,
+        (later > 0).astype(np.float64),
     )
     return np.column_stack([np.add.reduceat(column, starts) for column in columns])
 
 
 def _figures_of_sums(totals: Floats, ledger: Ledger) -> Floats:
-    """Totals (m, 7) of :func:`_daily_sums` to figures (m, 8) in the order of ``_SUMS``."""
-    bars, growth, net, squares, position, traded, trades = totals.T
-    years = bars / ledger.bars_per_year
-    mean, volatility = _yearly(bars, net, squares, ledger.bars_per_year)
+    """Totals (m, 8) of :func:`_daily_sums` to figures (m, 8) in the order of ``_SUMS``."""
+    bars, years, growth, net, squares, position, later, trades = totals.T
+    traded = later + ledger.traded[0]
+    mean, volatility = yearly(bars, net, squares, bars / years)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         return np.column_stack(
             [
@@ -109,12 +121,14 @@ def _figures_of_sums(totals: Floats, ledger: Ledger) -> Floats:
                 position / bars,
                 traded,
                 traded * ledger.cost,
-                trades,
+                trades + (ledger.traded[0] > 0),
             ]
         )
 
 
-def _yearly(bars: Floats, total: Floats, squares: Floats, per_year: float) -> tuple[Floats, Floats]:
+def yearly(
+    bars: Floats, total: Floats, squares: Floats, per_year: float | Floats
+) -> tuple[Floats, Floats]:
     """Yearly mean and volatility of returns given by count, sum and sum of squares."""
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / bars
@@ -169,10 +183,10 @@ def _regime_row(
 ) -> dict[str, float]:
     per_year = ledger.bars_per_year
     bars, total, squares = daily.sum(axis=0)
-    mean, volatility = _yearly(bars, total, squares, per_year)
+    mean, volatility = yearly(bars, total, squares, per_year)
 
     def yearly_mean(sums: Floats) -> Floats:
-        return _yearly(sums[:, 0], sums[:, 1], sums[:, 2], per_year)[0]
+        return yearly(sums[:, 0], sums[:, 1], sums[:, 2], per_year)[0]
 
     low, high = interval_of_sums(daily, yearly_mean, level, n, seed=seed)
     return {

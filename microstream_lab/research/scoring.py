@@ -54,9 +54,10 @@ def score(
     ``eta_squared`` and ``eta_amihud``: share of the variance of the coming log volatility and
     illiquidity that the regime explains. ``auc_stress``, ``auc_crisis``: how well
     ``expected_stress`` and the probability of the last regime rank the wildest 5 %;
-    ``auc_amihud``: stress against the most illiquid 5 %. ``brier``: mean squared error of the last
-    regime's probability of the top 10 %. ``switches_per_hour``; ``known``, the share of bars
-    with a regime; by regime ``share_k`` and ``minutes_k``, the mean stay.
+    ``auc_amihud``, ``auc_amihud_crisis``: the same against the most illiquid 5 %. ``brier``: mean
+    squared error of the last regime's probability of the top 10 %. ``switches_per_hour``;
+    ``known``, the share of bars with a regime; by regime ``share_k`` and ``minutes_k``, the mean
+    stay.
     """
     parts = _Sums(signals, outcomes, n_regimes)
     table = pd.DataFrame(
@@ -87,6 +88,7 @@ class _Sums:
             "auc_stress": (judged, stress, outcomes.wild),
             "auc_crisis": (judged, crisis, outcomes.wild),
             "auc_amihud": (liquid, stress, outcomes.illiquid),
+            "auc_amihud_crisis": (liquid, crisis, outcomes.illiquid),
         }
         error = np.where(judged, (crisis - outcomes.rough) ** 2, 0.0)
         columns: dict[str, Sequence[npt.NDArray[Any]]] = {
@@ -132,8 +134,8 @@ class _Sums:
     @property
     def names(self) -> list[str]:
         """Figures in the order of :meth:`figures`."""
-        plain = ["eta_squared", "auc_stress", "auc_crisis", "eta_amihud", "auc_amihud", "brier"]
-        plain += ["switches_per_hour", "known"]
+        plain = ["eta_squared", "auc_stress", "auc_crisis", "eta_amihud", "auc_amihud"]
+        plain += ["auc_amihud_crisis", "brier", "switches_per_hour", "known"]
         regimes = range(self.n_regimes)
         return [*plain, *(f"share_{k}" for k in regimes), *(f"minutes_{k}" for k in regimes)]
 
@@ -150,6 +152,7 @@ class _Sums:
                 _area_of_bins(block["auc_crisis"]),
                 variance_explained(block["amihud"]),
                 _area_of_bins(block["auc_amihud"]),
+                _area_of_bins(block["auc_amihud_crisis"]),
                 block["brier"][:, 1] / block["brier"][:, 0],
                 switches / hours,
                 known / bars,

@@ -31,6 +31,7 @@ from microstream_lab.training import train_bundle
 __all__ = ["WalkForward", "pinned", "walk_forward"]
 
 _log = logging.getLogger(__name__)
+_WARMUP_BARS = 2_000
 
 
 class SignalSource(Protocol):
@@ -76,7 +77,7 @@ def walk_forward(
     embargo: Span = 0,
     *,
     expanding: bool = False,
-    warmup: Span = 2_000,
+    warmup: Span | None = None,
     trainer: Callable[..., SignalSource] = train_bundle,
     progress: bool | Callable[[Fold], object] = False,
     **bundle_options: Any,
@@ -91,10 +92,11 @@ def walk_forward(
         Lengths of the windows, as a number of bars or a duration.
     expanding : bool
         Keep the first training bar for all folds instead of rolling the window.
-    warmup : int, str or Timedelta
+    warmup : int, str or Timedelta, optional
         Bars before each test window that fill feature windows and warm the filter; their signals
         are not returned. They are known when the test window begins, so they may lie in the
-        embargo and in the training window.
+        embargo and in the training window. What the bundle says it needs (``warmup_bars``), else
+        2,000, unless given.
     trainer : callable
         ``trainer(bars, **bundle_options)`` fits one fold.
     progress : bool or callable
@@ -116,9 +118,10 @@ def walk_forward(
     require_bars(bars, "walk_forward")
     folds = fold_windows(bars, train, test, embargo, expanding=expanding)
     step = interval_us(series_key(bars)[2])
-    warm = pd.Timedelta(span_us(warmup, step, "warmup"), unit="us")
+    if warmup is not None:
+        span_us(warmup, step, "warmup")
     results = [
-        _run(fold, bars, warm, trainer, bundle_options) for fold in _announced(folds, progress)
+        _run(fold, bars, warmup, trainer, bundle_options) for fold in _announced(folds, progress)
     ]
     rows = [
         _describe(fold, bars, bundle, signals)
@@ -168,7 +171,7 @@ def _between(bars: pd.DataFrame, start: pd.Timestamp, end: pd.Timestamp) -> pd.D
 def _run(
     fold: Fold,
     bars: pd.DataFrame,
-    warm: pd.Timedelta,
+    warmup: Span | None,
     trainer: Callable[..., SignalSource],
     options: dict[str, Any],
 ) -> tuple[SignalSource, pd.DataFrame]:
@@ -182,6 +185,8 @@ def _run(
     except MicrostreamError as error:
         error.add_note(f"in fold {fold.number}, {fold.train_start} to {fold.train_end}")
         raise
+    span = getattr(bundle, "warmup_bars", _WARMUP_BARS) if warmup is None else warmup
+    warm = pd.Timedelta(span_us(span, interval_us(series_key(bars)[2]), "warmup"), unit="us")
     seen = _between(bars, fold.test_start - warm, fold.test_end)
     signals = bundle.signals(seen)
     require_filtered(signals, f"signals of fold {fold.number}")
