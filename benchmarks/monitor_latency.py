@@ -1,123 +1,116 @@
 """How long it takes from a trade to the pixels of a real browser, and how often they change.
 
-A headless Chromium shows the monitor of the simulated market in JupyterLab: 500 bars, all panels.
-After each frame the page waits for the next animation frame and for the task after it, which runs
-when the frame has been painted, and reports that moment; it is compared with the time of the last
-trade in the frame, by the same machine's clock. *quiet* is the market at its own pace, one trade
-every few seconds, each an event after a pause, and counts from the exchange's sending. *storm*
-plays it a thousand times faster and counts from the receipt of the last trade.
+A headless Chromium shows the monitor in JupyterLab: 500 bars, all panels. A local exchange in a
+process of its own plays trades stamped with the moment at which they are due. After each frame the
+page waits for the next animation frame and for the task after it, which runs when the frame has
+been painted, and reports that moment by the same machine's clock. *newest* is the time from the
+last trade in a frame to its being painted; *oldest* bounds that of every trade: it is counted from
+the last trade of the frame before, where trades come without a pause. A frame without a new trade
+counts for neither.
 
-Usage: ``python benchmarks/monitor_latency.py [SECONDS]``, 60 a case unless told otherwise.
+*quiet* is a trade every two seconds in bars of a minute, *close* one in bars of a second, so that
+each closes some; *storm* is 1,000 trades a second in bars of a second; *flood* 20,000, while cells
+are run: *answer* is from asking the kernel for 1 + 1 in the page until the answer is there.
+
+Usage: ``python benchmarks/monitor_latency.py [SECONDS [CASE ...]]``, 60 unless told otherwise.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
+import json
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import nbformat
+import numpy as np
+from watching import Lab, browser_page, jupyterlab, machine, paced_market, run_cell, watch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"))
-from workbench import (
-    CHROMIUM_FLAGS,
-    TOKEN,
-    Lab,
-    free_port,
-    lab_environment,
-    wait_until_up,
-)
-
-CASES = {"quiet": 1, "storm": 1_000}
+CASES = {
+    "quiet": (0.5, "1m"),
+    "close": (0.5, "1s"),
+    "storm": (1_000, "1s"),
+    "flood": (20_000, "1m"),
+}
+SETTLING_MS = 8_000
 SESSION = """
+import os
+os.environ.update({addresses})
 from microstream_lab import LiveSession, RegimeMonitor
-session = LiveSession("SIMUSDT", source="local", market="sim", speed={speed}, store=False).start()
+session = LiveSession("BTCUSDT", {interval!r}, source="binance", store=False).start()
 """
+SHOW = "monitor = RegimeMonitor(session)\nmonitor"
 BEGIN = """
-import numpy as np, time
-session._state._latencies.clear()
-began, frames, trades = time.monotonic(), monitor.n_painted, session.status().trades
+import json, time
+began, trades, first = time.time(), session.status().trades, monitor.frames[-1].number
 """
 END = """
-spent, found = time.monotonic() - began, np.array(session._state._latencies) / 1e3
-rates = (session.status().trades - trades) / spent, (monitor.n_painted - frames) / spent
-print(*rates, len(found), *(np.percentile(found, [50, 90, 99]) if len(found) else [np.nan] * 3))
+spent, status = time.time() - began, session.status()
+frames = [(f.sent_at, f.painted_at, f.is_figure) for f in monitor.frames if f.number >= first]
+print(json.dumps([(status.trades - trades) / spent, spent, status.gaps_repaired, frames]))
 """
-IS_READY = """() => {
-    const panel = window.jupyterapp?.shell?.currentWidget;
-    return panel?.context?.isReady && panel.sessionContext.session?.kernel?.status === 'idle';
+ANSWERS = """async n => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const spent = [];
+    for (let k = 0; k < n; k++) {
+        const began = performance.now();
+        await kernel.requestExecute({ code: '1 + 1' }).done;
+        spent.push(performance.now() - began);
+        await new Promise(done => setTimeout(done, 300));
+    }
+    return spent;
 }"""
-RUN_CELL = """async index => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
-    notebook.activeCellIndex = index;
-    await window.jupyterapp.commands.execute('notebook:run-cell');
-    const outputs = notebook.model.toJSON().cells[index].outputs;
-    return outputs.map(output => output.text ?? output.evalue ?? '').join('');
-}"""
-DRAWN = "() => document.querySelectorAll('.microstream-figure .boxlayer path.box').length >= 450"
 
 
-def main(seconds: float) -> None:
+def main(seconds: float, names: list[str]) -> None:
     """Measure every case and print a line each."""
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    with TemporaryDirectory(prefix="microstream-") as folder, sync_playwright() as playwright:
-        lab, server = start_lab(Path(folder))
-        try:
-            print(f"load of this machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-            print("case    trades/s  frames/s  latencies  median   p90   p99 ms, trade to pixels")
-            for name, speed in CASES.items():
-                browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-                page = browser.new_page(viewport={"width": 1400, "height": 1100})
-                print(f"{name:<7} {measured(page, lab, speed, seconds)}", flush=True)
-                browser.close()
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(30)
+    print(machine())
+    print("case    trades/s  redraws/s  frames   newest: p50  p90  p99   oldest: p50  p90  p99 ms")
+    with jupyterlab() as lab:
+        for name in names:
+            rate, interval = CASES[name]
+            with paced_market(rate, interval, lab.home) as addresses, browser_page() as page:
+                print(measured(page, lab, name, addresses, interval, seconds), flush=True)
 
 
-def start_lab(home: Path) -> tuple[Lab, subprocess.Popen[bytes]]:
-    """`microstream lab` on a free port."""
-    (home / "notebooks").mkdir()
-    port, log = free_port(), home / "lab.log"
-    command = [str(Path(sys.executable).with_name("microstream")), "lab", "--no-browser"]
-    command += [f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
-    command += ["--LabApp.expose_app_in_browser=True"]
-    with log.open("wb") as sink:
-        server = subprocess.Popen(command, cwd=home, env=lab_environment(home), stderr=sink)
-    lab = Lab(f"http://127.0.0.1:{port}", home)
-    wait_until_up(lab.url, server, log)
-    return lab, server
+def measured(
+    page: Any, lab: Lab, name: str, addresses: dict[str, str], interval: str, seconds: float
+) -> str:
+    """One case: what the kernel noted while the browser painted for so many seconds."""
+    session = SESSION.format(addresses=addresses, interval=interval)
+    watch(page, lab, [session, SHOW, BEGIN, END], name)
+    page.wait_for_timeout(SETTLING_MS)
+    run_cell(page, 2)
+    answers = page.evaluate(ANSWERS, int(seconds / 0.5)) if name == "flood" else []
+    page.wait_for_timeout(0 if answers else seconds * 1_000)
+    rate, spent, _, frames = json.loads(run_cell(page, 3))
+    told = report(name, rate, spent, np.array(frames, np.int64))
+    if answers:
+        p50, p99 = np.percentile(answers, [50, 99])
+        told += f"\n        answer: {p50:.0f} ms p50, {p99:.0f} ms p99 of {len(answers)} cells"
+    return told
 
 
-def measured(page: Any, lab: Lab, speed: float, seconds: float) -> str:
-    """One case: what the kernel says after the browser has painted for so many seconds."""
-    texts = (SESSION.format(speed=speed), "monitor = RegimeMonitor(session)\nmonitor")
-    texts += (BEGIN, END)
-    cells = [nbformat.v4.new_code_cell(text.strip()) for text in texts]
-    kernel = {"display_name": "Python 3", "name": "python3"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    name = f"notebooks/at_{speed}.ipynb"
-    nbformat.write(notebook, lab.home / name)
-    page.set_default_timeout(180_000 + seconds * 1_000)
-    page.goto(lab.notebook(name))
-    page.wait_for_function(IS_READY)
-    for cell in (0, 1):
-        page.evaluate(RUN_CELL, cell)
-    page.wait_for_function(DRAWN)
-    page.wait_for_timeout(5_000)
-    page.evaluate(RUN_CELL, 2)
-    page.wait_for_timeout(seconds * 1_000)
-    told = page.evaluate(RUN_CELL, 3).split()
-    trades, frames, n, median, p90, p99 = map(float, told)
-    return f"{trades:8,.1f}  {frames:8.1f}  {n:9.0f}  {median:6.0f}{p90:6.0f}{p99:6.0f}"
+def report(name: str, rate: float, spent: float, frames: Any) -> str:
+    """Percentiles of frames, rows of (last trade sent, painted, whether the figure) in us."""
+    sent, painted, is_figure = frames.T
+    is_new = np.diff(sent) > 0
+    newest, oldest = (painted - sent)[1:][is_new] / 1e3, (painted[1:] - sent[:-1])[is_new] / 1e3
+    told = [
+        "".join(f"{x:5.0f}" for x in np.percentile(latencies, [50, 90, 99]))
+        for latencies in (newest, oldest)
+    ]
+    if rate < 10:
+        told[1] = ""
+    head = f"{name:<7} {rate:8,.1f} {len(sent) / spent:9.1f} {int(is_new.sum()):8}"
+    return f"{head}         {told[0]}           {told[1]}{figures(painted, is_figure == 1)}"
+
+
+def figures(painted: Any, is_figure: Any) -> str:
+    """How often the figure was redrawn, and how long after the words before it it was painted."""
+    took = np.diff(painted)[is_figure[1:]] / 1e3
+    if not len(took):
+        return "  figure not redrawn"
+    return f"  figure: {len(took)} times, {np.median(took):.0f} ms p50, {took.max():.0f} ms at most"
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0, sys.argv[2:] or list(CASES))

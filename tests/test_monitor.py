@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from live_tidings import MINUTE, START, make_bar, make_model, make_scored
 from test_session import until
 
 from microstream_lab import theme
+from microstream_lab.errors import MicrostreamError
 from microstream_lab.live import figure
 from microstream_lab.live.alerts import AlertBook, AnomalyStreak, FeedStale, RegimeEntered
+from microstream_lab.live.ink import ink_of
+from microstream_lab.live.live_figure import LiveFigure, mended
 from microstream_lab.live.monitor import RegimeMonitor
 from microstream_lab.live.session import LiveSession
 from microstream_lab.live.state import MonitorState, Picture
 from microstream_lab.live.tidings import Scored, Stale, Ticks, Tiding
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
-from microstream_lab.live.view import MonitorView
+from microstream_lab.live.view import MonitorView, Scene
+from microstream_lab.live.watchlist import watchlist_rows
 from microstream_lab.settings import Settings
 
 
@@ -50,15 +55,23 @@ def trade(place: int, price: float, at: int = START) -> Ticks:
     return Ticks(1, price, at, at, at, make_bar(place, price))
 
 
-def draw(view: MonitorView, picture: Picture, **options: Any) -> int:
-    options = {"feature": "range", "n_shown": 500, **options}
-    return view.draw(picture, START, "BTCUSDT 1m (spot)", MINUTE, **options)
+def scene_of(picture: Picture, **options: Any) -> Scene:
+    options = {"wanted": "range", "n_shown": 500, **options}
+    return Scene(picture, START, "BTCUSDT 1m (spot)", MINUTE, **options)
+
+
+def draw(view: MonitorView, picture: Picture, **options: Any) -> None:
+    """Words and ink, and the figure if it is behind, as the monitor does it."""
+    scene = scene_of(picture, **options)
+    view.draw(scene)
+    if view.is_behind(scene):
+        view.catch_up(scene)
 
 
 class FakeSession:
     """A session of which the test is the market."""
 
-    title, interval, window, source = "BTCUSDT 1m (spot)", "1m", 500, "local"
+    title, interval, window, source, speed = "BTCUSDT 1m (spot)", "1m", 500, "local", 1.0
     series = ("sim", "BTCUSDT", "1m")
 
     def __init__(self, *tidings: Tiding) -> None:
@@ -92,19 +105,32 @@ class FakeSession:
 def watched() -> Iterator[Callable[..., tuple[RegimeMonitor, FakeSession]]]:
     monitors = []
 
-    def watch(*tidings: Tiding, **options: Any) -> tuple[RegimeMonitor, FakeSession]:
-        session = FakeSession(*tidings)
-        monitors.append(RegimeMonitor(session, **options))  # type: ignore[arg-type]
+    def watch(
+        *tidings: Tiding, more: Sequence[FakeSession] = (), **options: Any
+    ) -> tuple[RegimeMonitor, FakeSession]:
+        session: Any = FakeSession(*tidings)
+        monitors.append(RegimeMonitor([session, *more], **options))
         return monitors[-1], session
 
     yield watch
     for monitor in monitors:
         monitor.close()
+        monitor.view.close()
 
 
 def paint(monitor: RegimeMonitor, at: int = START) -> None:
     """Do what the browser does after it has painted the last frame."""
-    monitor._note_painted(monitor._sent[0], float(at))
+    monitor._painter.note_painted(monitor.view.frame, float(at))
+
+
+def settle(monitor: RegimeMonitor, at: int = START) -> None:
+    """Let the browser paint until the figure is there."""
+
+    def is_there() -> bool:
+        paint(monitor, at)
+        return bool(monitor.view.figure.layout.meta) and not monitor._painter.is_behind
+
+    until(is_there)
 
 
 @pytest.mark.parametrize("n_regimes", [2, 3, 4, 12])
@@ -119,28 +145,70 @@ def test_any_number_of_regimes_is_drawn_in_the_same_figure(n_regimes: int) -> No
     assert max(view.figure.data[figure.BACKGROUND].z[0]) == n_regimes - 1
 
 
-def test_frame_is_one_message_of_typed_arrays() -> None:
+def test_figure_is_drawn_by_one_message_of_typed_arrays() -> None:
     view, sent = MonitorView(), []
-    picture = picture_of(*market_of(), trade(40, 101.0))
+    picture = picture_of(*market_of())
     view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
     draw(view, picture)
     (message,) = [each for each in sent if each is not None]
     place = message["style_traces"].index(figure.BARS)
     arrays = [message["style_data"][name][place] for name in ("x", "open", "high", "low", "close")]
     assert [(type(array), array.dtype, len(array)) for array in arrays] == [
-        (np.ndarray, np.dtype(float), 41)
+        (np.ndarray, np.dtype(float), 40)
     ] * 5
 
 
-def test_trade_changes_the_bars_alone() -> None:
+def test_trade_is_inked_and_leaves_the_figure_alone() -> None:
     state, view, sent = state_of(*market_of(), trade(40, 101.0)), MonitorView(), []
     draw(view, state.picture(START))
     view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
     state.update(trade(40, 100.5, START + 1))
     draw(view, state.picture(START))
-    (message,) = [each for each in sent if each is not None]
-    assert message["style_traces"] == [figure.BARS]
-    assert view.figure.data[figure.BARS].close[-1] == 100.5
+    assert sent == []
+    assert view.tiles.data["ink"]["forming"][-1] == 100.5
+    assert len(view.figure.data[figure.BARS].close) == 40
+
+
+def test_trade_beyond_the_axes_has_the_figure_drawn_so_that_it_is_seen() -> None:
+    state, view = state_of(*market_of(), trade(40, 101.0)), MonitorView()
+    draw(view, state.picture(START))
+    state.update(trade(40, 250.0, START + 1))
+    assert view.is_behind(scene_of(state.picture(START)))
+    draw(view, state.picture(START))
+    assert view.figure.layout.yaxis.range[1] > 250
+    assert not view.is_behind(scene_of(state.picture(START)))
+
+
+def test_closed_bar_is_inked_before_the_figure_has_caught_up() -> None:
+    state, view = state_of(*market_of()), MonitorView()
+    draw(view, state.picture(START))
+    state.update(make_scored(40, 2))
+    scene = scene_of(state.picture(START))
+    view.draw(scene)
+    ink = view.tiles.data["ink"]
+    assert ink["t"][-1] * 1_000 == START + 40 * MINUTE
+    assert ink["regimes"][-1] == 2
+    assert ink["probs"][-1][-1] == pytest.approx(1.0)
+    assert view.is_behind(scene)
+
+
+def test_ink_is_plain_json_with_none_for_the_unknown() -> None:
+    picture = picture_of(*[Scored(make_bar(k)) for k in range(3)], make_model())
+    ink = json.loads(json.dumps(ink_of(picture, "range", 0, MINUTE), allow_nan=False))
+    assert ink["scores"] == [None] * 3
+    assert ink["regimes"] == [-1] * 3
+    assert ink["forming"] is None
+
+
+def test_ink_begins_where_it_is_told_to_and_is_bounded() -> None:
+    picture = picture_of(*market_of(400))
+    assert len(ink_of(picture, "range", 0, MINUTE)["t"]) == 64
+    since = int(picture.times[-3])
+    assert [t * 1_000 for t in ink_of(picture, "range", since, MINUTE)["t"]] == [
+        since,
+        since + MINUTE,
+        since + 2 * MINUTE,
+    ]
 
 
 def test_nothing_new_sends_no_figure() -> None:
@@ -174,7 +242,7 @@ def test_partial_repaired_and_anomalous_bars_and_new_bundles_are_marked() -> Non
 def test_axes_show_as_many_bars_as_wanted_and_all_their_prices() -> None:
     spans = figure.ranges(picture_of(*market_of(), trade(40, 250.0)), "range", 10, MINUTE)
     first, last = (np.array(spans["xaxis"]) * 1_000 - START) / MINUTE
-    assert (first, last) == (29, 44)
+    assert (first, last) == (29, 43)
     assert spans["yaxis"][0] < 98
     assert spans["yaxis"][1] > 250
 
@@ -194,88 +262,158 @@ def test_zoom_of_the_user_is_kept_until_follow_is_asked_for() -> None:
     assert list(view.figure.layout.xaxis.range) != zoom
 
 
-def test_frozen_figure_stays_while_tiles_and_data_go_on() -> None:
+def test_frozen_ink_stays_while_tiles_and_data_go_on() -> None:
     state, view = state_of(*market_of(), trade(40, 101.0)), MonitorView()
     draw(view, state.picture(START))
-    state.update(trade(40, 250.0, START + 1))
-    draw(view, state.picture(START), frozen=True)
-    assert view.figure.data[figure.BARS].close[-1] == 101.0
-    assert view.tiles.data["tiles"][3]["value"] == "250"
+    state.update(trade(40, 100.5, START + 1))
+    view.draw(scene_of(state.picture(START)), frozen=True)
+    assert view.tiles.data["ink"]["forming"][-1] == 101.0
+    assert view.tiles.data["tiles"][3]["value"] == "100.5"
     draw(view, state.picture(START))
-    assert view.figure.data[figure.BARS].close[-1] == 250.0
+    assert view.tiles.data["ink"]["forming"][-1] == 100.5
 
 
 def test_browser_that_comes_later_begins_with_what_is_shown_now() -> None:
     view = MonitorView()
-    draw(view, picture_of(*market_of(), trade(40, 101.0)))
+    draw(view, picture_of(*market_of()))
     state = view.figure.get_state()
     background, bars = (state["_widget_data"][k] for k in (figure.BACKGROUND, figure.BARS))
     assert list(background["z"][0]) == [0.0, 1.0, 2.0, 0.0, 2.0]
-    assert bars["close"]["shape"] == (41,)
-    assert state["_widget_layout"]["meta"] == 1
+    assert bars["close"]["shape"] == (40,)
+    assert state["_widget_layout"]["meta"] == view.frame
 
 
-def test_second_monitor_leaves_one_open_figure_its_own(watched: Any) -> None:
+def test_front_end_is_plotlys_with_our_lines_behind_it() -> None:
+    theirs = str(go.FigureWidget._esm)
+    assert LiveFigure._esm.startswith(theirs)
+    assert "FigureView.prototype._sendTraceDeltas = silent" in LiveFigure._esm
+    with pytest.raises(MicrostreamError, match="found no export"):
+        mended("export { a as View };", "")
+
+
+def test_second_monitor_takes_over_the_one_figure(watched: Any) -> None:
     first, session = watched(*market_of())
     second, _ = watched(*market_of())
-    assert first.view.figure.comm is None
-    assert second.view.figure.comm is not None
+    assert second.view.figure is first.view.figure
     assert isinstance(second.view.figure, go.FigureWidget)
+    assert second.view.controls.children == second.controls.children
     assert session.listeners == []
+
+
+def test_monitor_after_one_that_was_taken_off_the_screen_has_a_figure_of_its_own(
+    watched: Any,
+) -> None:
+    first, _ = watched(*market_of())
+    first.view.close()
+    second, _ = watched(*market_of())
+    assert second.view.figure is not first.view.figure
+    assert second.view.figure.comm is not None
+
+
+def test_view_that_is_told_all_hears_numbers_that_have_not_changed() -> None:
+    view, sent = MonitorView(), []
+    picture = picture_of(*market_of())
+    draw(view, picture)
+    view.figure.observe(lambda change: sent.append(change["new"]), "_py2js_update")
+    view.forget()
+    draw(view, picture)
+    messages = [each for each in sent if each is not None]
+    assert len(messages[-1]["style_data"]["close"][figure.BARS]) == 40
+    assert messages[-1]["layout_data"]["yaxis"]["range"]
+
+
+def test_watchlist_has_a_row_a_session_and_shows_the_one_that_is_clicked(watched: Any) -> None:
+    other = FakeSession(*market_of(n_regimes=2), Stale("ETHUSDT", START, START + 1))
+    other.title = "ETHUSDT 1m (spot)"
+    monitor, first = watched(*market_of(), more=[other])
+    settle(monitor)
+    listed = monitor.view.watchlist.data
+    assert [row["cells"][0] for row in listed["rows"]] == [first.title, other.title]
+    assert [row["alarm"] for row in listed["rows"]] == [False, True]
+    assert listed["rows"][0]["color"] == theme.regime_styles(3)[2][1]
+    monitor.view.watchlist._receive(None, {"kind": "picked", "place": 1}, None)
+    assert monitor.session is other
+    assert not first.stopped
+    settle(monitor)
+    assert len(monitor.view.figure.data) == figure.FIRST_AREA + 2
+
+
+def test_row_of_a_session_without_anything_is_dashes() -> None:
+    (row,) = watchlist_rows([("BTCUSDT 1m (spot)", MonitorState("1m", 5).picture(START))], START)
+    assert row["cells"] == ["BTCUSDT 1m (spot)", *["\u2013"] * 5, "0.0 trades/s"]
 
 
 def test_next_frame_waits_for_the_browser(watched: Any) -> None:
     monitor, session = watched(*market_of())
-    until(lambda: monitor._sent[0] > 0)
-    first = monitor._sent[0]
-    for k in range(200):
-        session.update(trade(40, 100.0 + k, START + k))
-    assert monitor._sent[0] == first
+    settle(monitor)
+    session.update(trade(40, 100.0, START))
+    until(lambda: monitor.view.tiles.data["ink"]["forming"])
+    waiting = monitor.view.frame
+    for k in range(50):
+        session.update(trade(40, 100.0 - k / 100, START + k))
+    assert monitor.view.frame == waiting
     paint(monitor)
-    until(lambda: monitor._sent[0] == first + 1)
-    until(lambda: monitor.view.figure.data[figure.BARS].close[-1] == 299.0)
+    until(lambda: monitor.view.frame == waiting + 1)
+    assert monitor.view.tiles.data["ink"]["forming"][-1] == 99.51
+
+
+def test_words_come_before_the_figure_that_follows_when_they_are_painted(watched: Any) -> None:
+    monitor, _ = watched(*market_of())
+    until(lambda: monitor.view.frame == 1)
+    assert monitor.view.tiles.data["tiles"]
+    assert monitor.view.figure.layout.meta == 0
+    paint(monitor)
+    until(lambda: monitor.view.figure.layout.meta == 2)
 
 
 def test_latency_is_from_the_trade_to_the_painted_frame_and_once_a_trade(watched: Any) -> None:
     monitor, session = watched(*market_of(), trade(40, 101.0))
-    until(lambda: monitor._sent[0] > 0)
+    until(lambda: monitor.view.frame > 0)
     paint(monitor, START + 50_000)
     assert session.latencies == [50_000]
-    first = monitor._sent[0]
-    until(lambda: monitor._sent[0] > first)
+    first = monitor.view.frame
+    until(lambda: monitor.view.frame > first)
     paint(monitor, START + 900_000)
     assert session.latencies == [50_000]
+    assert [frame.latency_us for frame in monitor.frames] == [50_000, 900_000]
 
 
 def test_late_word_of_an_earlier_frame_is_ignored(watched: Any) -> None:
     monitor, session = watched(*market_of(), trade(40, 101.0))
-    until(lambda: monitor._sent[0] > 0)
-    monitor._note_painted(monitor._sent[0] - 1, float(START + 50_000))
+    until(lambda: monitor.view.frame > 0)
+    monitor._painter.note_painted(monitor.view.frame - 1, float(START + 50_000))
     assert session.latencies == []
 
 
 def test_frames_are_at_most_ten_a_second_however_fast_the_browser(watched: Any) -> None:
     monitor, session = watched(*market_of())
-    until(lambda: monitor._sent[0] > 0)
-    first, ended = monitor._sent[0], threading.Event()
+    settle(monitor)
+    first, ended = monitor.view.frame, threading.Event()
     timer = threading.Timer(1.0, ended.set)
     timer.start()
     n = 0
     while not ended.is_set():
         n += 1
-        session.update(trade(40, 100.0 + n, START + n))
+        session.update(trade(40, 100.0 + n / 1e6, START + n))
         paint(monitor)
         ended.wait(0.002)
-    assert 3 <= monitor._sent[0] - first <= 11
+    assert 3 <= monitor.view.frame - first <= 11
+
+
+def test_page_that_has_just_opened_is_told_everything_anew(watched: Any) -> None:
+    monitor, _ = watched(*market_of())
+    settle(monitor)
+    before = monitor.view.figure.layout.meta
+    monitor.view.tiles._receive(None, {"kind": "shown"}, None)
+    until(lambda: (paint(monitor), monitor.view.figure.layout.meta > before)[1])
 
 
 def test_alert_is_shown_and_called_once_when_its_rule_becomes_true(watched: Any) -> None:
     called: list[str] = []
     monitor, session = watched(*market_of(), on_alert=lambda alert: called.append(alert.text))
-    until(lambda: monitor._sent[0] > 0)
+    settle(monitor)
     session.update(Stale("BTCUSDT", START, START + 1))
-    paint(monitor)
-    until(lambda: called)
+    until(lambda: (paint(monitor), monitor.view.tiles.data["toasts"])[1])
     paint(monitor)
     assert called == ["the feed is stale"]
     assert [toast["text"] for toast in monitor.view.tiles.data["toasts"]] == called
@@ -318,7 +456,7 @@ def test_stale_feed_and_open_gaps_are_alarms() -> None:
 
 def test_snapshot_is_a_page_that_fetches_nothing(watched: Any, tmp_path: Path) -> None:
     monitor, _ = watched(*market_of())
-    until(lambda: monitor._sent[0] > 0)
+    settle(monitor)
     page = monitor.snapshot(tmp_path / "monitor.html")
     assert (tmp_path / "monitor.html").read_text("utf-8") == page
     assert "Plotly.newPlot" in page
@@ -331,6 +469,7 @@ def test_watching_another_series_stops_the_first(watched: Any) -> None:
     other = FakeSession(*market_of(n_regimes=4))
     monitor.watch(other)  # type: ignore[arg-type]
     assert session.stopped
+    settle(monitor)
     until(lambda: len(monitor.view.figure.data) == figure.FIRST_AREA + 4)
 
 
@@ -340,3 +479,4 @@ def test_another_session_keeps_the_options_but_not_a_bundle_of_another_series() 
     other = first.another("ethusdt", "1m", "auto")
     assert (other.series[1], other.window, other._options.stores) == ("ETHUSDT", 77, False)
     assert other._options.bundle is None
+    assert first.another("BTCUSDT", "1m", "replay", speed=60.0).speed == 60.0

@@ -1,4 +1,4 @@
-"""The monitor's controls: freeze, follow, which feature, how many bars, which series.
+"""The monitor's controls: freeze, follow, feature, how many bars, which series, how fast.
 
 Invariant: a control only says what is wanted; whoever draws asks it.
 """
@@ -18,6 +18,7 @@ from microstream_lab.schema import INTERVALS
 
 __all__ = ["Controls"]
 
+_SPEEDS: Final = (1.0, 10.0, 60.0, 600.0)
 _SPANS: Final = (60, 120, 250, 500, 1_000, 2_000)
 
 
@@ -49,15 +50,18 @@ class Controls:
         spans = [(f"{n} bars", n) for n in _SPANS if n < session.window]
         spans.append((f"{session.window} bars", session.window))
         self._span = widgets.Dropdown(options=spans, value=session.window, layout=wide)
-        market, symbol, interval = session.series
+        _, symbol, interval = session.series
         self._symbol = widgets.Text(symbol, layout=widgets.Layout(width="110px"))
         self._interval = widgets.Dropdown(options=list(INTERVALS), value=interval, layout=wide)
         self._source = widgets.Dropdown(options=SOURCES, value=session.source, layout=wide)
+        speeds = sorted({*_SPEEDS, session.speed})
+        self._speed = widgets.Dropdown(
+            options=[(f"{speed:g}x", speed) for speed in speeds], value=session.speed, layout=wide
+        )
         self._go = widgets.Button(description="Watch", layout=narrow)
-        self._market = market
         self.children = (
             *(self._pause, self._newest, self._feature, self._span),
-            *(self._symbol, self._interval, self._source, self._go),
+            *(self._symbol, self._interval, self._source, self._speed, self._go),
         )
         self._connect()
 
@@ -84,6 +88,14 @@ class Controls:
             if wanted in features:
                 self._feature.value = wanted
 
+    def show(self, session: LiveSession) -> None:
+        """Say what is shown now."""
+        self._session = session
+        _, self._symbol.value, self._interval.value = session.series
+        self._source.value = session.source
+        if any(speed == session.speed for _, speed in self._speed.options):
+            self._speed.value = session.speed
+
     def _connect(self) -> None:
         for control in (self._pause, self._feature, self._span):
             control.observe(lambda _: self._redraw(), "value")
@@ -98,11 +110,12 @@ class Controls:
         """Watch another series; what cannot be is said on the button."""
         try:
             session = self._session.another(
-                self._symbol.value.strip(), str(self._interval.value), self._source.value
+                *(self._symbol.value.strip(), str(self._interval.value), self._source.value),
+                speed=float(self._speed.value),
             )
             self._watch(session)
         except MicrostreamError as error:
             self._go.tooltip = str(error)
             self._go.button_style = "danger"
         else:
-            self._session, self._go.tooltip, self._go.button_style = session, "", ""
+            self._go.tooltip = self._go.button_style = ""

@@ -1,7 +1,8 @@
 """The monitor's figure: which traces and panels it has, and what of them a picture changes.
 
 Invariant: the traces stay, only their numbers change, as typed arrays. The regimes behind the bars
-are one heatmap, and each regime's probability is one filled line, so a redraw stays cheap.
+are one heatmap, and each regime's probability is one filled line, so a redraw stays cheap. What is
+newer than the figure is not here but in :mod:`~microstream_lab.live.ink`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from microstream_lab.live.state import Picture
 from microstream_lab.live.window import Columns
 from microstream_lab.schema import PARTIAL, QUALITIES, REPAIRED
 
-__all__ = ["BARS", "feature_of", "layout", "of_bars", "of_forming", "ranges", "traces"]
+__all__ = ["BARS", "feature_of", "forming_bar", "layout", "of_bars", "ranges", "traces"]
 
 Json: TypeAlias = dict[str, Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -26,7 +27,7 @@ BACKGROUND, SWAPS, BARS, PARTIALS, REPAIRS, SCORE, THRESHOLD, FLAGGED, FEATURE, 
     10
 )
 _PRICE, _SCORE, _PROBS, _FEATURE = (0.50, 1.0), (0.325, 0.455), (0.165, 0.285), (0.0, 0.125)
-_AHEAD: Final = 4  # empty bars at the right edge, so that the newest one is not squeezed
+_AHEAD: Final = 0.02  # of the bars shown, empty at the right edge: room for the newest ones
 _TITLES: Final = {
     "feature": _FEATURE,
     "regime probabilities (filtered)": _PROBS,
@@ -93,15 +94,13 @@ def feature_of(picture: Picture, wanted: str) -> str:
     return wanted if wanted in features else next(iter(features), "")
 
 
-def of_forming(picture: Picture) -> dict[int, Json]:
-    """What a trade changes: the bars, by their forming one."""
-    times, values = picture.times / 1_000, picture.columns
-    forming = picture.forming
-    prices = {name: values[name] for name in ("open", "high", "low", "close")}
-    if forming is not None:
-        times = np.append(times, forming.open_time / 1_000)
-        prices = {k: np.append(column, getattr(forming, k)) for k, column in prices.items()}
-    return {BARS: {"x": times, **prices}}
+def forming_bar(picture: Picture) -> Json:
+    """The forming bar as a trace of its own, for a figure that nobody inks."""
+    bar, looks = picture.forming, _bars()
+    if bar is None:
+        return looks
+    prices = {name: [getattr(bar, name)] for name in ("open", "high", "low", "close")}
+    return {**looks, "name": "forming", "x": [bar.open_time / 1_000], **prices}
 
 
 def of_bars(picture: Picture, feature: str, step_us: int) -> dict[int, Json]:
@@ -112,7 +111,7 @@ def of_bars(picture: Picture, feature: str, step_us: int) -> dict[int, Json]:
     return {
         BACKGROUND: _background(times, values["regime"], step_us / 1_000),
         SWAPS: _uprights(np.array(picture.swaps) / 1_000),
-        **of_forming(picture),
+        BARS: {"x": times, **{name: values[name] for name in ("open", "high", "low", "close")}},
         PARTIALS: _below(times, values, PARTIAL),
         REPAIRS: _below(times, values, REPAIRED),
         SCORE: {"x": times, "y": score},
@@ -140,7 +139,7 @@ def ranges(picture: Picture, feature: str, n_shown: int, step_us: int) -> Json:
         highs.append(picture.forming.high)
     threshold = picture.model.threshold if picture.model else np.nan
     found = {
-        "xaxis": [first - step, last + _AHEAD * step],
+        "xaxis": [first - step, last + max(3, round(_AHEAD * n_shown)) * step],
         "yaxis": _padded([min(lows), max(highs)]),
         "yaxis2": _padded([*values["anomaly_score"], threshold]),
         "yaxis4": _padded(values.get(feature, np.array([]))),

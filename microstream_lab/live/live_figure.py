@@ -1,28 +1,69 @@
-"""A ``FigureWidget`` that tells browsers which come later what it shows now.
+"""A ``FigureWidget`` for many changes and many views.
 
-Invariant: plotly keeps the figure of its first moment for them and sends changes only to those who
-are there already; here a page opened again, or served by Voila, begins with the figure as it is.
+Invariant: plotly keeps the figure of its first moment for browsers that come later and sends
+changes only to those who are there already; here a page opened again, or served by Voila, begins
+with the figure as it is. What its front end does needlessly after each change is left out.
 """
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import plotly.graph_objects as go
+from plotly.basedatatypes import Undefined
 
-__all__ = ["LiveFigure"]
+from microstream_lab.errors import MicrostreamError
+
+__all__ = ["LiveFigure", "mended"]
+
+_NUMBERS: Final = ("x", "y", "z", "open", "high", "low", "close")
+_MENDING: Final = Path(__file__).parent / "static" / "figure.js"
+_EXPORTS: Final = re.compile(
+    r"export\s*\{\s*[\w$]+ as FigureModel,\s*([\w$]+) as FigureView,\s*[\w$]+ as default\s*\}"
+)
+
+
+def mended(bundle: str, mending: str) -> str:
+    """Plotly's front end with our lines behind it.
+
+    Raises
+    ------
+    MicrostreamError
+        If the bundle does not export its classes under the names we know.
+    """
+    found = _EXPORTS.search(bundle)
+    if found is None:
+        raise MicrostreamError(
+            "plotly's widget: found no export of its classes, expected FigureModel, FigureView "
+            "and default as in plotly 6 and 7"
+        )
+    return f"{bundle}\nconst FigureView = {found[1]};\n{mending}"
 
 
 class LiveFigure(go.FigureWidget):  # type: ignore[misc]
-    """Plotly's own, but for the state it gives to a browser that asks for all of it."""
+    """Plotly's own, but for what its front end leaves out and the state a new browser is given."""
+
+    _esm = mended(str(go.FigureWidget._esm), _MENDING.read_text("utf-8"))
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         """The widget's state; see :meth:`ipywidgets.Widget.get_state`."""
         state = super().get_state(key, drop_defaults)
-        if key is None and getattr(self, "_data", None) is not None:
-            current = {"_widget_data": self._data, "_widget_layout": self._layout_obj._props}
-            for name, value in current.items():
-                to_json = self.trait_metadata(name, "to_json")
-                state[name] = to_json(deepcopy(value), self)
+        if getattr(self, "_data", None) is None:
+            return state
+        current = {"_widget_data": self._data, "_widget_layout": self._layout_obj._props}
+        for name in current.keys() & state.keys():
+            to_json = self.trait_metadata(name, "to_json")
+            state[name] = to_json(deepcopy(current[name]), self)
         return state
+
+    def renew(self) -> None:
+        """Give pages that are there the figure as it is, for views that they open from now on."""
+        self.send_state(["_widget_data", "_widget_layout"])
+
+    def tell_all(self) -> None:
+        """Send all numbers, changed or not, to views that may have begun with older ones."""
+        style = {name: [each.get(name, Undefined) for each in self._data] for name in _NUMBERS}
+        self._send_update_msg(deepcopy(style), deepcopy(self._layout_obj._props))

@@ -1,15 +1,13 @@
-"""The live monitor: a session on the screen of a notebook.
+"""The live monitor: sessions on the screen of a notebook.
 
-Invariant: drawing happens in a thread of its own, at most ten times a second, and never ahead of
-the browser: the next frame is sent when the last one has been painted.
+Invariant: nothing here computes or waits; sessions run by themselves, a painter draws, and what the
+user wants is asked of the controls.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -22,88 +20,106 @@ from microstream_lab.live.alerts import (
     RegimeEntered,
 )
 from microstream_lab.live.controls import Controls
+from microstream_lab.live.painter import Frame, Painter
 from microstream_lab.live.session import LiveSession
 from microstream_lab.live.snapshot import standalone_html
-from microstream_lab.live.view import MonitorView
+from microstream_lab.live.view import MonitorView, Scene
+from microstream_lab.live.watchlist import Glance, watchlist_rows
 from microstream_lab.schema import interval_us
 
 __all__ = ["RegimeMonitor"]
 
-log = logging.getLogger(__name__)
-
-_SHORTEST_S: Final = 0.1
-_HEARTBEAT_S: Final = 1.0
-_PATIENCE_S: Final = 2.0
-_BREATH: Final = 0.5
-"""Of the time a frame took, so much is left to the browser before the next one."""
 _BELIEVABLE_US: Final = 60_000_000
+_GLANCE_US: Final = 1_000_000
 
 
 class RegimeMonitor:
-    """Shows a live session; the last line of a cell, or passed to ``display``.
+    """Shows live sessions; the last line of a cell, or passed to ``display``.
 
     Parameters
     ----------
-    session : LiveSession
-        What to show; it is started if it is new.
+    session : LiveSession or sequence of LiveSession
+        What to show; started if new. Of several the first is shown and all are listed: a click on
+        one shows it, while the others go on.
     alerts : iterable of AlertRule
         When to call somebody: by default when the worst regime is entered, after three anomalous
         bars in a row, and when the feed is stale.
     on_alert : callable, optional
         Called with each :class:`~microstream_lab.live.alerts.Alert`, from the drawing thread.
 
+    Attributes
+    ----------
+    session : LiveSession
+        The one that is shown.
+    sessions : list of LiveSession
+        All of them.
+    view : MonitorView
+        The widgets.
+
     Notes
     -----
-    A second monitor in the same kernel closes the first one and its widgets, so that there is one
-    figure however often the cell is run. The figure itself cannot be shown twice in a row: plotly's
-    first view, when removed, goes on listening and breaks the updates of the second.
+    A second monitor in the same kernel takes over the widgets of the first, which draws no more:
+    there is one figure, however often the cell is run.
     """
 
     _current: ClassVar[RegimeMonitor | None] = None
 
     def __init__(
         self,
-        session: LiveSession,
+        session: LiveSession | Sequence[LiveSession],
         alerts: Iterable[AlertRule] = (RegimeEntered(), AnomalyStreak(), FeedStale()),
         on_alert: Callable[[Alert], None] | None = None,
     ) -> None:
-        earlier = RegimeMonitor._current
-        if earlier is not None:
-            earlier.close()
-            earlier.view.close()
-        self.view: MonitorView = MonitorView()
+        self.sessions = list(session) if isinstance(session, Sequence) else [session]
+        self.session = self.sessions[0]
         self._rules, self._on_alert = tuple(alerts), on_alert
-        self._news, self._ended = threading.Event(), threading.Event()
-        self._painted = threading.Event()
+        self.view: MonitorView = self._take_over()
+        self._glanced_at = 0
         self._unlisten: Callable[[], None] = _nothing
-        self._sent: tuple[int, int, int] = (0, 0, 0)
-        self.n_painted = 0
-        self.controls = Controls(session, self._news.set, self.view.follow, self.watch)
-        self.view.controls.children = self.controls.children
-        self.view.on_zoom = self._news.set
-        self.view.tiles.on_painted(self._note_painted)
-        self.session = session
-        self._watch(session)
-        self._thread = threading.Thread(target=self._paint, name="monitor", daemon=True)
-        self._thread.start()
+        self._painter = Painter(self.view, self)
+        self.controls = Controls(self.session, self._painter.wake, self.view.follow, self.watch)
+        self.view.replace_controls(self.controls.children)
+        self.view.watchlist.on_picked(self._pick)
+        for each in self.sessions:
+            _start(each)
+        self.show(self.session)
+        self._painter.start()
         RegimeMonitor._current = self
 
-    def watch(self, session: LiveSession) -> None:
-        """Show another session and stop the one that was shown."""
-        before = self.session
+    @property
+    def frames(self) -> list[Frame]:
+        """The latest frames that the browser has painted, oldest first."""
+        return list(self._painter.frames)
+
+    @property
+    def n_painted(self) -> int:
+        """How many frames the browser has painted."""
+        return self._painter.n_painted
+
+    def show(self, session: LiveSession) -> None:
+        """Show another session; the one that was shown goes on."""
         self._unlisten()
-        self._watch(session)
+        self.session, self._book = session, AlertBook(self._rules)
+        self.view.forget()
+        self.view.follow()
+        self.controls.show(session)
+        self._unlisten = session.listen(self._painter.wake)
+        _start(session)
+        self._glanced_at = 0
+        self._painter.wake()
+
+    def watch(self, session: LiveSession) -> None:
+        """Show another session in the place of the one that is shown, which is stopped."""
+        before = self.session
+        self.sessions[self.sessions.index(before)] = session
+        self.show(session)
         before.stop()
 
     def close(self) -> None:
-        """Draw no more; the session goes on."""
-        self._ended.set()
-        self._news.set()
-        self._painted.set()
+        """Draw no more; the sessions go on."""
         self._unlisten()
         self._unlisten = _nothing
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_PATIENCE_S)
+        self._painter.close()
 
     def snapshot(self, path: Path | str | None = None) -> str:
         """The monitor as it stands, as one HTML page that needs nothing else.
@@ -119,69 +135,61 @@ class RegimeMonitor:
             Path(path).expanduser().write_text(page, "utf-8")
         return page
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        display(self.view.box)
-        self._news.set()
-
-    def _watch(self, session: LiveSession) -> None:
-        self.session, self._book = session, AlertBook(self._rules)
-        self.view.forget()
-        self.view.follow()
-        self._unlisten = session.listen(self._news.set)
-        if session.status().phase == "new":
-            session.start()
-        self._news.set()
-
-    def _paint(self) -> None:
-        """Draw when there is news, else once a second, and wait for the browser each time."""
-        while not self._ended.is_set():
-            self._news.wait(_HEARTBEAT_S)
-            self._news.clear()
-            if self._ended.is_set():
-                return
-            began = time.monotonic()
-            try:
-                self._draw()
-            except Exception:
-                log.exception("the monitor could not draw")
-            self._painted.wait(_PATIENCE_S)
-            spent = time.monotonic() - began
-            self._ended.wait(max(_SHORTEST_S - spent, min(spent, _PATIENCE_S) * _BREATH))
-
-    def _draw(self) -> None:
+    def look(self) -> Scene:
+        """What is to be seen now."""
         session, controls, now = self.session, self.controls, _now()
         picture = session.picture()
-        alerts = self._book.update(picture)
         controls.offer(picture.model.features if picture.model else ())
-        self._painted.clear()
-        before = self._sent
-        frame = self.view.draw(
-            picture,
-            now,
-            session.title,
-            interval_us(session.interval),
-            controls.feature,
-            controls.n_shown,
-            alerts,
-            controls.frozen,
-        )
-        self._sent = (frame, picture.sent_at, before[1])
+        if len(self.sessions) > 1 and now >= self._glanced_at + _GLANCE_US:
+            self._glanced_at = now
+            self.view.list_sessions(watchlist_rows(self._glances(), now), session.title)
+        step = interval_us(session.interval)
+        return Scene(picture, now, session.title, step, controls.feature, controls.n_shown)
+
+    def judge(self, scene: Scene) -> list[Alert]:
+        """What is to be told about it."""
+        alerts = self._book.update(scene.picture)
         for alert in alerts:
             if self._on_alert is not None:
                 self._on_alert(alert)
+        return alerts
 
-    def _note_painted(self, frame: int, at: float) -> None:
-        """The browser has painted a frame at `at` (us)."""
-        number, sent_at, before = self._sent
-        if self._ended.is_set() or frame != number:
-            return
-        self.n_painted += 1
-        latency = int(at) - sent_at
-        if sent_at > before and 0 <= latency < _BELIEVABLE_US:
-            self.session.drawn(latency)
-        self._painted.set()
+    def is_frozen(self) -> bool:
+        """Whether figure and ink are to stay as they are."""
+        return self.controls.frozen
+
+    def shown(self, frame: Frame) -> None:
+        """Tell the session how long its newest trade took to the screen."""
+        if 0 <= frame.latency_us < _BELIEVABLE_US:
+            self.session.drawn(frame.latency_us)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        self.view.figure.renew()
+        display(self.view.box)
+        self._painter.begin_again()
+
+    def _glances(self) -> list[Glance]:
+        return [(each.title, each.picture()) for each in self.sessions]
+
+    def _pick(self, place: int) -> None:
+        if 0 <= place < len(self.sessions) and self.sessions[place] is not self.session:
+            self.show(self.sessions[place])
+
+    @classmethod
+    def _take_over(cls) -> MonitorView:
+        """The widgets of the monitor before, or new ones."""
+        earlier = cls._current
+        if earlier is None:
+            return MonitorView()
+        earlier.close()
+        return MonitorView() if earlier.view.is_closed else earlier.view
+
+
+def _start(session: LiveSession) -> None:
+    if session.status().phase == "new":
+        session.start()
 
 
 def _nothing() -> None:

@@ -20,17 +20,17 @@ _STATIC: Final = Path(__file__).parent / "static"
 
 
 class Panel(anywidget.AnyWidget):
-    """Tiles above the figure, or the list of events below it.
+    """Tiles above the figure, or the watchlist or the list of events below it.
 
     Parameters
     ----------
-    part : {"tiles", "events"}
-        Which of the two.
+    part : {"tiles", "watchlist", "events"}
+        Which of them.
     data : dict
         What it says; ``frame`` is the number of the frame it belongs to.
     """
 
-    _esm = (_STATIC / "panel.js").read_text("utf-8")
+    _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("ink.js", "panel.js"))
     _css = (_STATIC / "panel.css").read_text("utf-8")
     part = traitlets.Unicode("tiles").tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
@@ -38,12 +38,27 @@ class Panel(anywidget.AnyWidget):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._painted: Callable[[int, float], None] = lambda frame, at: None
+        self._shown: Callable[[], None] = lambda: None
+        self._picked: Callable[[int], None] = lambda place: None
         self.on_msg(self._receive)
 
     def on_painted(self, told: Callable[[int, float], None]) -> None:
         """Call `told`, and nobody else, with each painted frame's number and its time (us)."""
         self._painted = told
 
+    def on_shown(self, told: Callable[[], None]) -> None:
+        """Call `told`, and nobody else, when a page has begun to show it."""
+        self._shown = told
+
+    def on_picked(self, told: Callable[[int], None]) -> None:
+        """Call `told`, and nobody else, with the place of a row that was clicked."""
+        self._picked = told
+
     def _receive(self, _: Any, content: Any, __: Any) -> None:
-        if isinstance(content, dict) and content.get("kind") == "painted":
-            self._painted(int(content["frame"]), float(content["at"]) * 1_000)
+        match content:
+            case {"kind": "painted", "frame": frame, "at": at}:
+                self._painted(int(frame), float(at) * 1_000)
+            case {"kind": "shown"}:
+                self._shown()
+            case {"kind": "picked", "place": place}:
+                self._picked(int(place))

@@ -139,8 +139,15 @@ class LiveSession:
         market, symbol, interval = self.series
         return f"{symbol} {interval} ({MARKETS[market]})"
 
-    def another(self, symbol: str, interval: str, source: SourceName) -> LiveSession:
-        """A new session like this one, of another series or source; it is not started."""
+    @property
+    def speed(self) -> float:
+        """Of a replay or the simulated market, as a factor of real time."""
+        return self._options.speed
+
+    def another(
+        self, symbol: str, interval: str, source: SourceName, speed: float | None = None
+    ) -> LiveSession:
+        """A new session like this one, of another series, source or speed; it is not started."""
         wants_same = symbol.upper() == self.series[1]
         options = self._options
         return LiveSession(
@@ -151,7 +158,7 @@ class LiveSession:
             self._store if options.stores else False,
             options.window,
             market=options.market,
-            speed=options.speed,
+            speed=speed or options.speed,
             seed=options.seed,
             settings=self.settings,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 import plotly.io
 
+from microstream_lab.live.figure import forming_bar
 from microstream_lab.live.state import Picture
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
 
@@ -52,7 +53,8 @@ def standalone_html(figure: Any, picture: Picture, now: int, title: str) -> str:
     events = "".join(
         f"<div>{escape(event['at'])} {escape(event['text'])}</div>" for event in event_rows(picture)
     )
-    plot = plotly.io.to_html(go.Figure(figure.to_dict()), full_html=False, include_plotlyjs=True)
+    whole = go.Figure(figure.to_dict()).add_trace(forming_bar(picture))
+    plot = plotly.io.to_html(whole, full_html=False, include_plotlyjs=True)
     return (
         f'<!doctype html><html><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style></head><body><p>{escape(picture.banner)}</p>"

@@ -1,31 +1,75 @@
 """The widgets of the monitor: one figure, what stands around it, and how a picture gets there.
 
-Invariant: there is exactly one ``FigureWidget``, whatever it shows; a frame is one batched update
-of the traces that changed.
+Invariant: there is exactly one ``FigureWidget``, whatever it shows, and it is changed in one batch
+when bars have closed. Trades reach the screen without it, as words and as ink.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import ipywidgets as widgets
 
 from microstream_lab.live import figure
 from microstream_lab.live.alerts import Alert
+from microstream_lab.live.ink import ink_of
 from microstream_lab.live.live_figure import LiveFigure
 from microstream_lab.live.panel import FIGURE_CLASS, Panel
 from microstream_lab.live.state import Picture
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
+from microstream_lab.live.watchlist import COLUMNS
 
-__all__ = ["MonitorView"]
+__all__ = ["MonitorView", "Scene"]
 
 _TOASTS = 5
+Json: TypeAlias = dict[str, Any]
+_Spans = dict[str, list[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture, and how it is wanted.
+
+    Parameters
+    ----------
+    picture : Picture
+        What to draw.
+    now : int
+        Time (us), for ages.
+    title : str
+        Of the series.
+    step_us : int
+        Length of a bar.
+    wanted : str
+        Feature to show, if the bundle has it.
+    n_shown : int
+        Bars to show while following.
+    """
+
+    picture: Picture
+    now: int
+    title: str
+    step_us: int
+    wanted: str = ""
+    n_shown: int = 500
+
+    @property
+    def feature(self) -> str:
+        """The feature that is shown."""
+        return figure.feature_of(self.picture, self.wanted)
+
+    @property
+    def looks(self) -> tuple[Any, ...]:
+        """What changes the figure when it changes."""
+        picture = self.picture
+        return (picture.revision, picture.model, self.feature, self.n_shown)
 
 
 class MonitorView:
-    """Draws pictures.
+    """Draws scenes.
 
     Attributes
     ----------
@@ -33,6 +77,8 @@ class MonitorView:
         The only one.
     box : ipywidgets.VBox
         Everything, for the notebook to show.
+    frame : int
+        Number of the last frame that was sent.
     follows : bool
         Whether the axes follow the newest bar; False as soon as the user has zoomed or panned.
     """
@@ -43,99 +89,128 @@ class MonitorView:
         self.figure.add_class(FIGURE_CLASS)
         self.figure._config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
         self.tiles, self.events = Panel(part="tiles"), Panel(part="events")
+        self.watchlist = Panel(part="watchlist")
         self.controls = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
-        self.box = widgets.VBox([self.tiles, self.controls, self.figure, self.events])
+        parts = [self.tiles, self.controls, self.figure, self.watchlist, self.events]
+        self.box = widgets.VBox(parts, layout=widgets.Layout(overflow="hidden"))
+        self.box.add_class("microstream-monitor")
         self.follows = True
         self.on_zoom: Callable[[], None] = lambda: None
+        self._spans: _Spans = {}
         self._span: list[str] = []
         self._drawn: tuple[Any, ...] = ()
-        self._toasts: list[Alert] = []
-        self._frame = self._figure_frame = 0
+        self._toasts: list[Json] = []
+        self._n_toasts = 0
+        self._tells_all = False
+        self.frame = self._figure_frame = 0
+        self._ends = (0, 0)
+        self._ink: dict[str, Any] = {}
         self.figure.layout.on_change(self._look_at_zoom, ("xaxis", "range"))
 
-    def draw(
-        self,
-        picture: Picture,
-        now: int,
-        title: str,
-        step_us: int,
-        feature: str,
-        n_shown: int,
-        alerts: Sequence[Alert] = (),
-        frozen: bool = False,
-    ) -> int:
-        """Send a picture to the browser and return the number of the frame.
+    def draw(self, scene: Scene, alerts: Sequence[Alert] = (), frozen: bool = False) -> int:
+        """Send a scene's words and ink to the browser; the figure stays as it is.
 
         Parameters
         ----------
-        picture : Picture
+        scene : Scene
             What to draw.
-        now : int
-            Time (us), for ages.
-        title : str
-            Of the series.
-        step_us : int
-            Length of a bar.
-        feature : str
-            Feature to show, if the bundle has it.
-        n_shown : int
-            Bars to show while following.
         alerts : sequence of Alert
             To be shown for a moment.
         frozen : bool
-            Leave the figure as it is; tiles and events go on.
+            Leave the ink as it is, too.
+
+        Returns
+        -------
+        int
+            Number of the frame.
         """
-        self._frame += 1
+        picture = scene.picture
+        self._toast(alerts)
+        if self.events.data.get("n_events") != picture.n_events:
+            self.events.data = {"events": event_rows(picture), "n_events": picture.n_events}
         if not frozen:
-            self._draw_figure(picture, figure.feature_of(picture, feature), n_shown, step_us)
-        self._toasts = [*self._toasts, *alerts][-_TOASTS:]
-        self.events.data = {"events": event_rows(picture), "n_events": picture.n_events}
-        self.tiles.data = {
-            "frame": self._frame,
-            "figure": self._figure_frame,
-            "banner": picture.banner,
-            "tiles": tile_data(picture, step_us, now, title),
-            "health": health_items(picture, now),
-            "toasts": [{"id": a.number, "text": a.text, "color": a.color} for a in self._toasts],
-        }
-        return self._frame
+            self._ink = ink_of(picture, scene.feature, self._ends[0], scene.step_us)
+        return self._send(
+            banner=picture.banner,
+            tiles=tile_data(picture, scene.step_us, scene.now, scene.title),
+            health=health_items(picture, scene.now),
+            toasts=self._toasts,
+            ink=self._ink,
+        )
+
+    def is_behind(self, scene: Scene) -> bool:
+        """Whether the figure is to be drawn anew: ink does not do for this scene."""
+        return self._drawn != scene.looks or (self.follows and not self._fits(scene.picture))
+
+    def catch_up(self, scene: Scene) -> int:
+        """Send the figure of a scene to the browser and return the number of the frame."""
+        picture, feature = scene.picture, scene.feature
+        if picture.model is not None and picture.model.n_regimes != self._n_regimes:
+            self._retrace(picture.model.n_regimes)
+        is_new = self._drawn[:3] != scene.looks[:3]
+        changes = figure.of_bars(picture, feature, scene.step_us) if is_new else {}
+        if self.follows:
+            self._spans = figure.ranges(picture, feature, scene.n_shown, scene.step_us)
+        self._figure_frame = self.frame + 1
+        with self.figure.batch_update():
+            for place, values in changes.items():
+                self.figure.data[place].update(values, overwrite=True)
+            self._set_ranges(self._spans if self.follows else {})
+            self.figure.layout.annotations[0].text = feature or "feature"
+            self.figure.layout.meta = self._figure_frame
+        if self._tells_all:
+            self.figure.tell_all()
+            self._tells_all = False
+        self._drawn = scene.looks
+        self._ends = (self._ends[1], int(picture.times[-1]) if len(picture.times) else 0)
+        return self._send()
 
     def follow(self) -> None:
         """Let the axes follow the newest bar again."""
         self.follows, self._drawn, self._span = True, (), []
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is off the screen for good."""
+        return self.figure.comm is None
+
     def close(self) -> None:
         """Take everything off the screen for good."""
-        for widget in (self.figure, self.tiles, self.events, self.controls, self.box):
+        for widget in (*self.controls.children, *self.box.children, self.box):
             widget.close()
 
     def forget(self) -> None:
-        """Draw everything anew with the next picture."""
-        self._drawn, self._toasts = (), []
+        """Draw everything anew with the next scene, and tell it even who was told already."""
+        self._drawn, self._ends, self._tells_all = (), (0, 0), True
 
-    def _draw_figure(self, picture: Picture, feature: str, n_shown: int, step_us: int) -> None:
-        if picture.model is not None and picture.model.n_regimes != self._n_regimes:
-            self._retrace(picture.model.n_regimes)
-        content = (picture.revision, feature, picture.model)
-        looks = (*content, picture.trade_time, n_shown, self.follows)
-        if looks == self._drawn:
-            return
-        is_whole = self._drawn[: len(content)] != content
-        changes = (
-            figure.of_bars(picture, feature, step_us) if is_whole else figure.of_forming(picture)
-        )
-        spans = figure.ranges(picture, feature, n_shown, step_us) if self.follows else {}
-        self._figure_frame = self._frame
-        with self.figure.batch_update():
-            for place, values in changes.items():
-                self.figure.data[place].update(values, overwrite=True)
-            self._set_ranges(spans)
-            if is_whole:
-                self.figure.layout.annotations[0].text = feature or "feature"
-            self.figure.layout.meta = self._figure_frame
-        self._drawn = looks
+    def replace_controls(self, controls: Sequence[widgets.Widget]) -> None:
+        """Show these controls instead of those before, which are closed."""
+        before, self.controls.children = self.controls.children, tuple(controls)
+        for control in before:
+            control.close()
 
-    def _set_ranges(self, spans: dict[str, list[float]]) -> None:
+    def list_sessions(self, rows: Sequence[Json], shown: str) -> None:
+        """Show the watchlist, with the row of the title `shown` marked."""
+        self.watchlist.data = {"columns": COLUMNS, "rows": list(rows), "shown": shown}
+
+    def _toast(self, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            self._n_toasts += 1
+            toast = {"id": self._n_toasts, "text": alert.text, "color": alert.color}
+            self._toasts = [*self._toasts, toast][-_TOASTS:]
+
+    def _send(self, **words: Any) -> int:
+        self.frame += 1
+        numbers = {"frame": self.frame, "figure": self._figure_frame}
+        self.tiles.data = {**self.tiles.data, **words, **numbers}
+        return self.frame
+
+    def _fits(self, picture: Picture) -> bool:
+        """Whether the forming bar is within the axes."""
+        bar, span = picture.forming, self._spans.get("yaxis")
+        return bar is None or span is None or span[0] <= bar.low <= bar.high <= span[1]
+
+    def _set_ranges(self, spans: _Spans) -> None:
         for axis, span in spans.items():
             if axis == "xaxis":
                 # As the browser writes them: numbers would come back as a difference each time.

@@ -1,6 +1,6 @@
 // Tiles, health and events of the monitor. Text is set as text only. After the frame with our
 // number is on the screen we say so: the next one is sent only then.
-const FIGURE = ".microstream-figure .js-plotly-plot";
+const FIGURE = ".microstream-figure.js-plotly-plot";
 const TOAST_MS = 6000;
 const PATIENCE_MS = 1500;
 
@@ -16,14 +16,16 @@ const put = (node, text) => {
   if (node.textContent !== text) node.textContent = text;
 };
 
+const plots = () => [...document.querySelectorAll(FIGURE)].filter((plot) => plot._fullLayout);
+
 function painted(number) {
-  // Resolves after the browser has painted the figure of that number.
+  // Resolves after the browser has painted the figure of that number, and all that came before.
   return new Promise((done) => {
     const started = performance.now();
     const look = () => {
-      const plots = [...document.querySelectorAll(FIGURE)];
-      const drawn = plots.some((plot) => (plot.layout?.meta ?? 0) >= number);
-      if (plots.length && !drawn && performance.now() - started < PATIENCE_MS) {
+      const shown = plots();
+      const drawn = shown.some((plot) => (plot.layout?.meta ?? 0) >= number);
+      if (shown.length && !drawn && performance.now() - started < PATIENCE_MS) {
         requestAnimationFrame(look);
         return;
       }
@@ -35,6 +37,24 @@ function painted(number) {
     };
     look();
   });
+}
+
+function inks() {
+  // Ink over every figure, again whenever plotly has drawn or the user drags.
+  let ink = null;
+  const listening = new WeakMap();
+  return (data) => {
+    ink = data.ink;
+    plots().forEach((plot) => {
+      if (listening.get(plot) !== plot._ev) {
+        listening.set(plot, plot._ev);
+        ["plotly_afterplot", "plotly_relayouting"].forEach((event) => {
+          plot.on(event, () => inkOver(plot, ink));
+        });
+      }
+      inkOver(plot, ink);
+    });
+  };
 }
 
 function tiles(root) {
@@ -85,6 +105,44 @@ function events(root) {
   };
 }
 
+function watchlist(root, model) {
+  // One row a session; the one that is shown is marked, a click or Enter shows another.
+  const table = document.createElement("table");
+  table.className = "ms-watchlist";
+  root.appendChild(table);
+  const head = table.createTHead(), body = table.createTBody();
+  const rowAt = (place, columns) => {
+    const row = body.insertRow();
+    columns.forEach((_, column) => {
+      if (column !== 1) return row.insertCell();
+      const cell = row.insertCell();
+      make(cell, "ms-dot");
+      make(cell, "ms-name");
+    });
+    row.tabIndex = 0;
+    const pick = () => model.send({ kind: "picked", place });
+    row.addEventListener("click", pick);
+    row.addEventListener("keydown", (event) => event.key === "Enter" && pick());
+    return row;
+  };
+  return ({ columns = [], rows = [], shown }) => {
+    if (rows.length && !head.rows.length) {
+      const row = head.insertRow();
+      columns.forEach((name) => put(row.appendChild(document.createElement("th")), name));
+    }
+    while (body.rows.length > rows.length) body.deleteRow(-1);
+    rows.forEach(({ cells, color, alarm }, place) => {
+      const row = body.rows[place] ?? rowAt(place, columns);
+      cells.forEach((text, column) => {
+        put(column === 1 ? row.cells[1].lastChild : row.cells[column], text);
+      });
+      row.cells[1].firstChild.style.background = color || "transparent";
+      row.classList.toggle("ms-alarm", Boolean(alarm));
+      row.classList.toggle("ms-shown", cells[0] === shown);
+    });
+  };
+}
+
 function toasts(root) {
   const corner = make(root, "ms-toasts");
   let seen = null;
@@ -104,8 +162,13 @@ function toasts(root) {
 
 function render({ model, el }) {
   el.classList.add("ms-panel");
-  const isTiles = model.get("part") === "tiles";
-  const shows = isTiles ? [tiles(el), toasts(el)] : [events(el)];
+  const part = model.get("part"), isTiles = part === "tiles";
+  const parts = {
+    tiles: () => [tiles(el), toasts(el), inks()],
+    watchlist: () => [watchlist(el, model)],
+    events: () => [events(el)],
+  };
+  const shows = parts[part]();
   let acknowledged = 0;
   const show = () => {
     const data = model.get("data");
@@ -120,6 +183,7 @@ function render({ model, el }) {
   };
   model.on("change:data", show);
   show();
+  if (isTiles) model.send({ kind: "shown" });
   return () => model.off("change:data", show);
 }
 
