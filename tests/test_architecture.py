@@ -15,7 +15,7 @@ NAME = PACKAGE.name
 CORE = "core"
 LAYERS = {
     "vocabulary": {"schema", "errors", "settings"},
-    CORE: {"bars", "bundle", "engine", "features", "folding", "models", "outcomes"}
+    CORE: {"bars", "bundle", "compiled", "engine", "features", "folding", "models", "outcomes"}
     | {"summing", "training"},
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},

@@ -6,7 +6,7 @@ the mean depth at which a row is isolated and c the mean depth of an unsuccessfu
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,29 +14,12 @@ from scipy.sparse import issparse
 from sklearn.ensemble import IsolationForest
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from microstream_lab.models.kernels import forest_depths
+from microstream_lab.models.forest import ForestTables, mean_search_depth, tabulate
+from microstream_lab.models.threads import over_rows
 
 __all__ = ["AnomalyDetector"]
 
 FloatArray = npt.NDArray[np.float64]
-
-
-class _Forest(NamedTuple):
-    """All trees in flat arrays, as :func:`~microstream_lab.models.kernels.forest_depths` reads."""
-
-    roots: npt.NDArray[np.int64]
-    feature: npt.NDArray[np.int64]
-    threshold: FloatArray
-    left: npt.NDArray[np.int64]
-    right: npt.NDArray[np.int64]
-    depth: FloatArray
-
-
-def _mean_search_depth(n: npt.NDArray[Any]) -> FloatArray:
-    """Mean depth of an unsuccessful search among n rows (Liu et al., equation 1)."""
-    safe = np.maximum(n, 3).astype(np.float64)
-    depth = 2.0 * (np.log(safe - 1.0) + np.euler_gamma) - 2.0 * (safe - 1.0) / safe
-    return np.where(n <= 1, 0.0, np.where(n == 2, 1.0, depth))
 
 
 class AnomalyDetector(IsolationForest):  # type: ignore[misc]
@@ -63,6 +46,8 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
     Liu, Ting and Zhou (2008), Isolation Forest, ICDM, doi:10.1109/ICDM.2008.17
     """
 
+    _tables: ForestTables | None = None
+
     def __init__(
         self,
         contamination: float = 0.05,
@@ -80,7 +65,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
     def fit(self, X: Any, y: None = None) -> AnomalyDetector:
         """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``, finite."""
         super().fit(validate_data(self, X, accept_sparse=True, ensure_min_samples=2), y)
-        self.forest_ = self._flatten()
+        self._tables = None
         self.threshold_ = -float(self.offset_)
         return self
 
@@ -94,35 +79,32 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         if issparse(X):
             return np.asarray(super().score_samples(X))
         rows = validate_data(self, X, reset=False, dtype=np.float32, order="C")
-        scale = len(self.estimators_) * float(_mean_search_depth(np.array(self.max_samples_)))
-        depths = forest_depths(rows, *self.forest_)
-        return -(2.0 ** -(depths / scale)) if scale > 0 else np.full(len(rows), -1.0)
+        if self.depth_scale <= 0:
+            return np.full(len(rows), -1.0)
+        tables, scores = self.tables, np.empty(len(rows))
+
+        def score(part: slice) -> None:
+            scores[part] = -(2.0 ** -(tables.depths(rows[part]) / self.depth_scale))
+
+        over_rows(len(rows), score)
+        return scores
+
+    @property
+    def tables(self) -> ForestTables:
+        """The forest as the kernels read it; derived when first needed, never saved."""
+        if self._tables is None:
+            self._tables = tabulate(self)
+        return self._tables
+
+    @property
+    def depth_scale(self) -> float:
+        """Summed depth that scores 0.5; 0 for a forest of single rows, which scores 1."""
+        return len(self.estimators_) * float(mean_search_depth(np.array(self.max_samples_)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_tables": None}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = False
         return tags
-
-    def _flatten(self) -> _Forest:
-        parts: list[tuple[npt.NDArray[Any], ...]] = []
-        roots, offset = [], 0
-        for estimator, columns in zip(self.estimators_, self.estimators_features_, strict=True):
-            tree = estimator.tree_
-            leaf = tree.children_left < 0
-            depth = np.where(leaf, _depths(tree) + _mean_search_depth(tree.n_node_samples), 0.0)
-            left = np.where(leaf, -1, tree.children_left + offset)
-            right = np.where(leaf, -1, tree.children_right + offset)
-            parts.append((columns[np.maximum(tree.feature, 0)], tree.threshold, left, right, depth))
-            roots.append(offset)
-            offset += tree.node_count
-        flat = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return _Forest(np.array(roots), *flat)
-
-
-def _depths(tree: Any) -> FloatArray:
-    """Depth of every node of a tree, the root at 0."""
-    depths = np.zeros(tree.node_count)
-    for node in range(tree.node_count):  # children always come after their parent
-        if tree.children_left[node] >= 0:
-            depths[[tree.children_left[node], tree.children_right[node]]] = depths[node] + 1
-    return depths

@@ -1,42 +1,15 @@
-"""Compiled hot loops: isolation-forest scores and the hidden Markov forward filter.
-
-Invariant: a kernel computes what scikit-learn or hmmlearn would, to the last few bits, and the same
-kernel serves one row and many, so that live and historical figures cannot drift apart.
-"""
+"""Gaussian densities and the forward filter of a hidden Markov chain."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 
-__all__ = ["filter_rows", "forest_depths", "gaussian_log_densities"]
+from microstream_lab.compiled import compiled
 
-_compiled: Any = njit(cache=True, nogil=True)
-
-
-@_compiled
-def forest_depths(rows, roots, feature, threshold, left, right, depth):  # type: ignore[no-untyped-def]
-    """Depth of each row summed over all trees, shape ``(n_rows,)``.
-
-    `rows` is float32, as scikit-learn's trees compare it; nodes of all trees lie in one array, a
-    leaf has ``left == -1`` and holds its own depth plus the mean depth below it.
-    """
-    total = np.zeros(len(rows))
-    for row in range(len(rows)):
-        for root in roots:
-            node = root
-            while left[node] >= 0:
-                if rows[row, feature[node]] <= threshold[node]:  # noqa: SIM108, faster than a select
-                    node = left[node]
-                else:
-                    node = right[node]
-            total[row] += depth[node]
-    return total
+__all__ = ["filter_rows", "gaussian_log_densities"]
 
 
-@_compiled
+@compiled
 def gaussian_log_densities(rows, means, whiteners, log_norms):  # type: ignore[no-untyped-def]
     """Log density of each row under each Gaussian, shape ``(n_rows, n_regimes)``.
 
@@ -57,7 +30,7 @@ def gaussian_log_densities(rows, means, whiteners, log_norms):  # type: ignore[n
     return densities
 
 
-@_compiled
+@compiled
 def filter_rows(densities, steps, start, transitions, max_hole, state):  # type: ignore[no-untyped-def]
     """Filtered regime probabilities of each row, and the log likelihood of each row.
 

@@ -1,0 +1,131 @@
+"""The E-step of a Gaussian hidden Markov model in two passes over the rows.
+
+Invariant: each row is scaled by its largest density and its own mass, so nothing underflows as long
+as the likeliest regime of a row could be reached at all. Where it could not, the outcome is not
+finite, which the caller has to look for.
+
+References
+----------
+Rabiner (1989), A tutorial on hidden Markov models, section V.A, for the scaled recursions.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+
+from microstream_lab.compiled import compiled
+
+__all__ = ["backward_pass", "forward_pass"]
+
+
+@compiled
+def forward_pass(  # type: ignore[no-untyped-def]
+    rows, means, whiteners, log_norms, start, transitions, filtered, weights, regimes, dims
+):
+    """Filter the rows, and keep what the pass backwards needs.
+
+    Parameters
+    ----------
+    rows : array of shape (n_rows, D)
+    means : array of shape (K, D)
+    whiteners : array of shape (K, D, D)
+        Inverses of the lower Cholesky factors of the covariances.
+    log_norms : array of shape (K,)
+        Logs of the normalising constants.
+    start, transitions : arrays of shape (K,) and (K, K)
+    filtered : array of shape (n_rows, K), written
+        Pr[regime_t | x_1..x_t].
+    weights : array of shape (n_rows, K), written
+        Density of each row under each regime over its density given the rows before.
+    regimes, dims : tuples or arrays of lengths K and D
+        See :mod:`microstream_lab.models.sizes`.
+
+    Returns
+    -------
+    log_likelihood : float
+    log_floor : float
+        No row's log likelihood given the rows before is below this.
+    """
+    n_regimes, n_dims = len(regimes), len(dims)
+    current, ahead = np.empty(n_regimes), start.copy()
+    # One logarithm serves many rows: their masses are multiplied while the product is in range.
+    log_likelihood, product = 0.0, 1.0
+    least_largest, least_mass = np.inf, np.inf
+    for t in range(len(rows)):
+        largest = -np.inf
+        for k in range(n_regimes):
+            square = 0.0
+            for i in range(n_dims):
+                z = 0.0
+                for j in range(i + 1):
+                    z += whiteners[k, i, j] * (rows[t, j] - means[k, j])
+                square += z * z
+            current[k] = log_norms[k] - 0.5 * square
+            largest = max(largest, current[k])
+        mass = 0.0
+        for k in range(n_regimes):
+            weights[t, k] = exp(current[k] - largest)
+            current[k] = ahead[k] * weights[t, k]
+            mass += current[k]
+        log_likelihood += largest
+        product *= mass
+        if product < 1e-100:
+            log_likelihood += log(product)
+            product = 1.0
+        least_largest, least_mass = min(least_largest, largest), min(least_mass, mass)
+        scale = 1.0 / mass
+        for k in range(n_regimes):
+            current[k] *= scale
+            weights[t, k] *= scale
+            filtered[t, k] = current[k]
+        ahead[:] = 0.0
+        for i in range(n_regimes):
+            for j in range(n_regimes):
+                ahead[j] += current[i] * transitions[i, j]
+    return log_likelihood + log(product), least_largest + log(min(least_mass, 1.0))
+
+
+@compiled
+def backward_pass(rows, transitions, filtered, weights, regimes, dims):  # type: ignore[no-untyped-def]
+    """Sums over all rows of what the parameters are estimated from.
+
+    Returns
+    -------
+    first : array of shape (K,)
+        Pr[regime_1 | all rows].
+    moves : array of shape (K, K)
+        Expected transitions.
+    mass : array of shape (K,)
+        Expected number of rows.
+    sums : array of shape (K, D)
+        Rows, weighted by Pr[regime_t | all rows].
+    squares : array of shape (K, D, D)
+        Their outer products; the lower triangles only.
+    """
+    n_regimes, n_dims = len(regimes), len(dims)
+    pairs, mass = np.zeros((n_regimes, n_regimes)), np.zeros(n_regimes)
+    sums, squares = np.zeros((n_regimes, n_dims)), np.zeros((n_regimes, n_dims, n_dims))
+    back, evidence, weighted = transitions.T.copy(), np.ones(n_regimes), np.empty(n_regimes)
+    for t in range(len(rows) - 1, -1, -1):
+        for k in range(n_regimes):
+            smoothed = filtered[t, k] * evidence[k]
+            mass[k] += smoothed
+            for i in range(n_dims):
+                share = smoothed * rows[t, i]
+                sums[k, i] += share
+                for j in range(i + 1):
+                    squares[k, i, j] += share * rows[t, j]
+        if t == 0:
+            break
+        for k in range(n_regimes):
+            weighted[k] = weights[t, k] * evidence[k]
+            evidence[k] = 0.0
+        for i in range(n_regimes):
+            for j in range(n_regimes):
+                pairs[i, j] += filtered[t - 1, i] * weighted[j]
+        for j in range(n_regimes):
+            for i in range(n_regimes):
+                evidence[i] += back[j, i] * weighted[j]
+    return filtered[0] * evidence, pairs * transitions, mass, sums, squares

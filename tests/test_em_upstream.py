@@ -1,0 +1,28 @@
+"""hmmlearn's own Gaussian tests, as its package ships them, with our class in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+_errors = np.geterr()
+from hmmlearn.tests import test_gaussian_hmm as upstream  # noqa: E402, it changes numpy's settings
+
+from microstream_lab.models.em import FastGaussianHMM  # noqa: E402
+
+np.seterr(**_errors)
+
+
+@pytest.fixture(autouse=True)
+def _our_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream.hmm, "GaussianHMM", FastGaussianHMM)
+
+
+TestSpherical = upstream.TestGaussianHMMWithSphericalCovars
+TestDiagonal = upstream.TestGaussianHMMWithDiagonalCovars
+TestTied = upstream.TestGaussianHMMWithTiedCovars
+TestFull = upstream.TestGaussianHMMWithFullCovars
+
+
+def test_it_is_our_class_that_is_tested() -> None:
+    assert upstream.hmm.GaussianHMM is FastGaussianHMM
