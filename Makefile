@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks bench bench-monitor chaos soak fuzz lock clean
+.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -59,6 +59,12 @@ fuzz: install ## messages and feed against 100,000 examples each
 
 bench-monitor: install ## from a trade to the pixels of a real browser (needs chromium and the extra browser)
 	@$(BIN)/python benchmarks/monitor_latency.py
+
+soak-monitor: install ## the monitor through 3,000 redraws in steady memory (about ten minutes)
+	@$(BIN)/python benchmarks/monitor_soak.py
+
+screenshots: install ## the monitor in every state, into docs/img
+	@$(BIN)/python tools/screenshots.py
 
 lock: ## resolve both locks anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }
