@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from microstream_lab.bars.batch import bars_from_trades
 from microstream_lab.bars.builder import BarBuilder
+from microstream_lab.bars.sampled import SampledBar, SampledBarBuilder, sampled_bars
 
-__all__ = ["BarBuilder", "bars_from_trades"]
+__all__ = ["BarBuilder", "SampledBar", "SampledBarBuilder", "bars_from_trades", "sampled_bars"]

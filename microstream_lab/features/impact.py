@@ -12,7 +12,7 @@ import pandas as pd
 
 from microstream_lab.features.base import Feature, register
 from microstream_lab.features.changes import LastClose, log_changes
-from microstream_lab.features.memory import FloatArray, SlidingSum, column
+from microstream_lab.features.memory import FloatArray, SlidingSum, column, ratio
 from microstream_lab.schema import Bar
 
 __all__ = ["Amihud", "KyleLambda", "impact_of", "impacts_of_bars"]
@@ -54,7 +54,7 @@ class Amihud(Feature):
         impacts, seen = impacts_of_bars(bars, changes), np.isfinite(changes)
         traded = self._traded.batch(np.where(seen, np.isfinite(impacts), np.nan))
         total = self._impacts.batch(np.where(seen, np.nan_to_num(impacts), np.nan))
-        return np.divide(total, traded, out=np.full(len(bars), np.nan), where=traded > 0)
+        return ratio(total, traded)
 
     def update(self, bar: Bar) -> float:
         change = self._last.log_change(bar)
@@ -104,7 +104,7 @@ class KyleLambda(Feature):
         covariation = self._products.batch(change * flow) - changes * flows / self.window
         variation = squares - flows * flows / self.window
         varies = variation > _LEAST_VARIATION * squares
-        return np.divide(covariation, variation, out=np.full(len(bars), np.nan), where=varies)
+        return ratio(covariation, np.where(varies, variation, 0.0))
 
     def update(self, bar: Bar) -> float:
         change = self._last.log_change(bar)
@@ -121,7 +121,7 @@ class KyleLambda(Feature):
 def impacts_of_bars(bars: pd.DataFrame, changes: FloatArray) -> FloatArray:
     """Absolute return per million of quote volume; NaN without a return or without trades."""
     volume = column(bars, "quote_volume") / _MILLION
-    return np.divide(np.abs(changes), volume, out=np.full(len(bars), np.nan), where=volume > 0)
+    return ratio(np.abs(changes), volume)
 
 
 def impact_of(bar: Bar, change: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Decay", "FloatArray", "SlidingSum", "column", "log_ratio"]
+__all__ = ["Decay", "FloatArray", "SlidingSum", "column", "log_ratio", "ratio"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,6 +28,13 @@ def log_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     from microstream_lab.features.recursions import log_ratios  # numba loads with the first batch
 
     return log_ratios(_fixed(numerator), _fixed(denominator))
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """``a / b`` of each pair, NaN where b is not above zero: undefined, and never infinite."""
+    defined = np.full(len(denominator), np.nan)
+    np.divide(numerator, denominator, out=defined, where=denominator > 0)
+    return defined
 
 
 class Decay:

@@ -15,7 +15,7 @@ from microstream_lab.features.base import Feature, register
 from microstream_lab.features.changes import LastClose, log_changes
 from microstream_lab.features.horizon import bars_over
 from microstream_lab.features.impact import impact_of, impacts_of_bars
-from microstream_lab.features.memory import Decay, FloatArray, column
+from microstream_lab.features.memory import Decay, FloatArray, column, ratio
 from microstream_lab.schema import Bar, hour_of_bars
 
 __all__ = [
@@ -50,7 +50,7 @@ class _Relative(Feature):
         return Decay(bars_over(horizon, self.interval))
 
     def _ratios(self, values: FloatArray, usual: FloatArray) -> FloatArray:
-        ratios = np.divide(values, usual, out=np.full(len(values), np.nan), where=usual > 0)
+        ratios = ratio(values, usual)
         ratios[: self.warm_up] = np.nan
         return ratios
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from microstream_lab.features.changes import LastClose, log_changes
 from microstream_lab.features.horizon import HorizonFeature, register_horizons
-from microstream_lab.features.memory import Decay, FloatArray, SlidingSum
+from microstream_lab.features.memory import Decay, FloatArray, SlidingSum, ratio
 from microstream_lab.schema import Bar
 
 __all__ = ["DownsideShare", "EwmaVolatility", "RealisedVolatility"]
@@ -111,7 +111,7 @@ class DownsideShare(HorizonFeature):
         squares = changes**2
         falls = self._falls.batch(np.where(changes > 0, 0.0, squares))
         moves = self._moves.batch(squares)
-        return np.divide(falls, moves, out=np.full(len(bars), np.nan), where=moves > 0)
+        return ratio(falls, moves)
 
     def update(self, bar: Bar) -> float:
         change = self._last.log_change(bar)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from math import nan
 
-import numpy as np
 import pandas as pd
 
 from microstream_lab.features.base import Feature, register
-from microstream_lab.features.memory import FloatArray, SlidingSum, column
+from microstream_lab.features.memory import FloatArray, SlidingSum, column, ratio
 from microstream_lab.schema import Bar
 
 __all__ = ["MeanTradeSize"]
@@ -44,7 +43,7 @@ class MeanTradeSize(Feature):
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         money = self._money.batch(column(bars, "quote_volume"))
         trades = self._trades.batch(column(bars, "trades"))
-        return np.divide(money, trades, out=np.full(len(bars), np.nan), where=trades > 0)
+        return ratio(money, trades)
 
     def update(self, bar: Bar) -> float:
         money, trades = self._money.update(bar.quote_volume), self._trades.update(bar.trades)
