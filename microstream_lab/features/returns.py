@@ -23,7 +23,7 @@ class EwmaVolatility(HorizonFeature):
 
     References
     ----------
-    RiskMetrics (1996), Technical Document, section 5.2.
+    RiskMetrics (1996), Technical Document, for the exponential weights.
     """
 
     name = "ewma_volatility"
@@ -92,7 +92,7 @@ class DownsideShare(HorizonFeature):
     References
     ----------
     Patton and Sheppard (2015), Good volatility, bad volatility: signed jumps and the persistence
-    of volatility, Review of Economics and Statistics 97, eq. 4, for the semivariances.
+    of volatility, Review of Economics and Statistics 97, for the semivariances.
     """
 
     name = "downside_share"

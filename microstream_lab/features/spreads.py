@@ -32,8 +32,8 @@ class RollSpread(Feature):
     References
     ----------
     Roll (1984), A simple implicit measure of the effective bid-ask spread in an efficient market,
-    Journal of Finance 39, eq. 4; Goyenko, Holden and Trzcinka (2009), Do liquidity measures measure
-    liquidity?, Journal of Financial Economics 92, eq. 5, for the zero.
+    Journal of Finance 39; Goyenko, Holden and Trzcinka (2009), Do liquidity measures measure
+    liquidity?, Journal of Financial Economics 92, for the zero.
     """
 
     name = "roll_spread"

@@ -64,7 +64,7 @@ class GarmanKlass(HorizonFeature):
     References
     ----------
     Garman and Klass (1980), On the estimation of security price volatilities from historical data,
-    Journal of Business 53, the practical form of their best estimator (eq. 20).
+    Journal of Business 53, the practical form of their best estimator.
     """
 
     name = "garman_klass"
@@ -105,7 +105,7 @@ class YangZhang(HorizonFeature):
     References
     ----------
     Yang and Zhang (2000), Drift-independent volatility estimation based on high, low, open, and
-    close prices, Journal of Business 73, eqs. 7 and 10.
+    close prices, Journal of Business 73.
     """
 
     name = "yang_zhang"
