@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
+.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -43,6 +43,9 @@ test-notebooks: install ## run every notebook in a temporary home and compare it
 
 notebooks: install ## run every notebook in a temporary home and keep its outputs
 	@$(SANDBOX) $(BIN)/python tools/notebooks.py
+
+evaluate: install ## the tables of regimes and baselines, on real data where there is any (DATA=../shared/data)
+	@$(ONE_THREAD) $(BIN)/python tools/evaluate.py $(or $(DATA),../shared/data)
 
 bench: install ## how fast it is here, beside the usual ways
 	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done

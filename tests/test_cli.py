@@ -37,6 +37,21 @@ contamination = 0.05
 seed = 0
 cost_bps = 1.0
 """
+TO_EVALUATE = """
+symbol = "SIMUSDT"
+market = "sim"
+interval = "1m"
+start: str | None = None
+end: str | None = None
+data_dir: str | None = None
+versions: list[str] = []
+recipes = ["seed"]
+baselines = ["ewma"]
+refit: str | None = None
+events: str | None = None
+n_regimes = 3
+seed = 0
+"""
 N_BARS = 300
 SERIES = ("BTCUSDT", "1m")
 
@@ -63,10 +78,20 @@ def home(tmp_path: Path) -> Path:
     """The home folder, with notebooks that have the parameters of the real ones."""
     notebooks = tmp_path / "home" / "notebooks"
     notebooks.mkdir(parents=True)
-    cell = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    for name in ("02_train", "03_backtest"):
+    own = {"02_train": PARAMETERS, "03_backtest": PARAMETERS, "05_evaluate": TO_EVALUATE}
+    for name, text in own.items():
+        cell = new_code_cell(text, metadata={"tags": ["parameters"]})
         nbformat.write(new_notebook(cells=[cell]), notebooks / f"{name}.ipynb")
     return tmp_path / "home"
+
+
+@pytest.fixture
+def stored(home: Path) -> Path:
+    """The home folder, with bars of some series in its store."""
+    store = store_of(home)
+    for symbol, market in (("SIMUSDT", "sim"), ("BTCUSDT", "um"), ("ETHUSDT", "spot")):
+        store.write_bars(make_bars(10, symbol=symbol, market=market))
+    return home
 
 
 @pytest.fixture
@@ -79,7 +104,7 @@ def klines(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def given(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def given(stored: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Parameters that reach the runner, which here runs nothing."""
     seen: list[dict[str, Any]] = []
 
@@ -112,7 +137,8 @@ def commands() -> list[list[str]]:
     """Every command there is, found by asking for help."""
     groups = {"models": "list show promote rollback", "runs": "list show"}
     groups |= {"store": "coverage export sql"}
-    names = ("lab", "ingest", "record", "train", "backtest", "exchange", "monitor", "doctor")
+    names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
+    names += ("doctor",)
     plain = [[name] for name in names]
     return plain + [[group, name] for group, names in groups.items() for name in names.split()]
 
@@ -177,6 +203,12 @@ def test_command_line_that_is_not_understood_ends_with_2_in_one_line(
         (["backtest", "-p", "cost=2"], "did you mean cost_bps?"),
         (["backtest", "-p", "cost_bps=two"], "parameter cost_bps: found 'two', expected float"),
         (["train", "--feature-set", "seed", "-p", "n_regimes"], "expected name=value"),
+        (["train"], "found no bars of sim SIMUSDT 1m, expected a series in it; there is no store"),
+        (["train", "--feature-set", "sed"], "feature set: found 'sed'"),
+        (["train", "--regimes", "1"], "n_regimes: found 1, expected 2 to 12"),
+        (["backtest", "--contamination", "0.7"], "contamination: found 0.7"),
+        (["evaluate", "--baseline", "emwa"], "baseline: found 'emwa', expected one of ewma har"),
+        (["evaluate", "--recipe", "sed"], "feature set: found 'sed'"),
     ],
 )
 def test_what_the_package_refuses_ends_with_1_in_one_line(
@@ -382,7 +414,54 @@ def test_doctor_shows_a_table_and_ends_with_1_if_something_is_broken(run: Any, h
     assert "BROKEN  store" in broken.out
 
 
-def test_train_runs_the_notebook_and_leaves_a_row_and_a_report(run: Any, home: Path) -> None:
+def test_a_series_that_is_not_there_is_refused_with_those_that_are(
+    run: Any, given: list[dict[str, Any]]
+) -> None:
+    outcome = run("train", "--symbol", "BTCUSDT", "--market", "spot")
+    assert (outcome.code, given) == (1, [])
+    assert "found no bars of spot BTCUSDT 1m" in outcome.err
+    assert "um BTCUSDT 1m" in outcome.err
+
+
+def test_a_version_that_is_not_there_is_refused(run: Any, given: list[dict[str, Any]]) -> None:
+    outcome = run("evaluate", "--bundle", "v0007")
+    assert (outcome.code, given) == (1, [])
+    assert "v0007" in outcome.err
+
+
+def test_evaluate_hands_its_lists_to_the_notebook_and_prints_the_tables(
+    run: Any, given: list[dict[str, Any]], stored: Path, tmp_path: Path
+) -> None:
+    folder = stored / "data" / "runs" / "a-run"
+    folder.mkdir(parents=True)
+    (folder / "evaluation.csv").write_text(
+        "estimate,figure,value,low,high\nmine,eta_squared,0.51234,0.49,0.53\nmine,share_0,0.5,,\n"
+    )
+    (folder / "stability.csv").write_text("estimate,refits agree\nmine,0.98765\n")
+    events = tmp_path / "events.csv"
+    events.write_text("name\n")
+    words = ["--baseline", "ewma", "--baseline", "har", "--refit", "30D", "--events", str(events)]
+    outcome = run("evaluate", *words)
+    assert outcome.code == 0, outcome.err
+    assert given == [
+        {
+            "notebook": "05_evaluate",
+            "baselines": ["ewma", "har"],
+            "refit": "30D",
+            "events": str(events),
+        }
+    ]
+    tables = outcome.out.split("report.html\n")[1].splitlines()
+    assert tables[1:4] == [
+        "The coming hour's volatility (AUC: ranking of its worst 5 %)",
+        "estimate  variance explained (eta²)",
+        "mine      0.512 (0.49 to 0.53)",
+    ]
+    assert tables[-2:] == ["estimate  refits agree", "mine      0.9877"]
+
+
+def test_train_runs_the_notebook_and_leaves_a_row_and_a_report(run: Any, stored: Path) -> None:
+    home = stored
     outcome = run("train", "--seed", "7")
     assert outcome.code == 0, outcome.err
     (row,) = store_of(home).runs().itertuples()

@@ -122,7 +122,7 @@ def test_baselines_stand_beside_the_bundle_on_the_same_bars(bars):
     assert (low.stack() <= value.stack()).all()
     assert result.reliability.index.unique("estimate").tolist() == list(result.summary().index)
     assert (result.summary()["known"] == 1).all()  # warm from the first judged bar
-    first = result.tables()["The coming hour's volatility"]
+    first = result.tables()["The coming hour's volatility (AUC: ranking of its worst 5 %)"]
     assert first.loc["estimate 0"].iloc[0].startswith(f"{value.iloc[0, 0]:.3f} (")
 
 

@@ -18,14 +18,14 @@ def table():
     return pd.DataFrame(list(rows.values()), index, ["value", "low", "high"])
 
 
-def test_a_topic_is_a_table_with_a_row_for_every_estimate():
+def test_a_topic_is_a_table_with_a_row_for_every_estimate_that_has_such_figures():
     tables = by_topic(table())
     assert list(tables) == [
-        "The coming hour's volatility",
+        "The coming hour's volatility (AUC: ranking of its worst 5 %)",
         "Share of time by regime",
-        "Mean stay in minutes, found and (model) expected",
+        "Mean stay the model expects, minutes",
     ]
-    first = tables["The coming hour's volatility"]
+    first = tables["The coming hour's volatility (AUC: ranking of its worst 5 %)"]
     assert first.index.tolist() == ["a", "b"]
     assert first.loc["a"].tolist() == ["0.512 (0.49 to 0.53)", "0.9045"]
     assert first.loc["b"].tolist() == ["-", "-"]
@@ -35,7 +35,7 @@ def test_a_topic_is_a_table_with_a_row_for_every_estimate():
 
 
 def test_a_figure_is_called_by_its_full_name_and_an_unknown_one_by_its_words():
-    assert readable("eta_squared") == "variance explained by regime (eta²)"
+    assert readable("eta_squared") == "variance explained (eta²)"
     assert readable("share_2") == "regime 2"
     assert readable("some_thing") == "some thing"
 

@@ -125,7 +125,7 @@ def test_har_terms_of_a_constant_range_are_that_range(bars):
     expected = 0.5 * np.log(0.002**2 / (4 * np.log(2)))
     np.testing.assert_allclose(terms[:, :6], expected, atol=1e-12)
     weekend = terms[:, -1]
-    assert set(bars.index.weekday[weekend == 1]) == {5, 6}
+    assert set(bars.index.day_of_week[weekend == 1]) == {5, 6}
 
 
 def test_baselines_refuse_what_they_cannot_learn_from(bars):

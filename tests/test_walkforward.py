@@ -249,3 +249,14 @@ def test_a_pinned_bundle_scores_every_fold(bundle):
 def test_a_pinned_bundle_that_knows_the_test_window_is_refused(bundle):
     with pytest.raises(LookAheadError, match="expected none after"):
         walk_forward(make_bars(1200), 599, 200, trainer=pinned(bundle))
+
+
+def test_a_bundle_that_needs_a_long_past_gets_it_and_another_gets_the_usual():
+    class Slow(Threshold):
+        warmup_bars = 100
+
+    bars = make_bars(24 * 120, interval="1m")
+    for kind, warmup in ((Slow, 100), (Threshold, 2000)):
+        result = walk_forward(bars, 2400, 240, trainer=kind)
+        for bundle, start in zip(result.bundles, result.folds["test_start"], strict=True):
+            assert bundle.seen[0] == start - pd.Timedelta(minutes=warmup)

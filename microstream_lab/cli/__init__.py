@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from microstream_lab import __version__
-from microstream_lab.cli import bars, exchange, models, monitor, record, runs, workbench
+from microstream_lab.cli import bars, evaluate, exchange, models, monitor, record, runs, workbench
 from microstream_lab.errors import MicrostreamError
 
 __all__ = ["app", "main"]
@@ -41,6 +41,9 @@ app.command("monitor", context_settings=_HANDS_ON, short_help="Show the live mon
 )
 app.command("train", short_help="Train a bundle, with a report.")(runs.train)
 app.command("backtest", short_help="Backtest, with a report.")(runs.backtest)
+app.command("evaluate", short_help="Judge bundles beside baselines, with a report.")(
+    evaluate.evaluate
+)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(bars.app, name="store")

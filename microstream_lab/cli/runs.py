@@ -28,7 +28,20 @@ if TYPE_CHECKING:
 
     from microstream_lab.settings import Settings
 
-__all__ = ["app", "backtest", "train"]
+__all__ = [
+    "More",
+    "Regimes",
+    "Seed",
+    "Timeout",
+    "app",
+    "backtest",
+    "given_series",
+    "given_span",
+    "only_given",
+    "run_and_tell",
+    "series_of_files",
+    "train",
+]
 
 app = typer.Typer(help="Notebook runs: list, show.")
 
@@ -79,11 +92,11 @@ def train(
     """
     settings = load_settings()
     options = {
-        **_series(settings, symbol, market, interval),
+        **given_series(settings, symbol, market, interval),
         **_models(settings, feature_set, regimes, contamination, seed),
-        **_span(start, end),
+        **given_span(start, end),
     }
-    _run("02_train", options, parameter, settings, timeout)
+    run_and_tell("02_train", options, parameter, settings, timeout)
 
 
 def backtest(
@@ -112,15 +125,15 @@ def backtest(
     """
     settings = load_settings()
     options = {
-        **_series(settings, symbol, market, interval),
+        **given_series(settings, symbol, market, interval),
         **_models(settings, feature_set, regimes, contamination, seed),
-        **_span(start, end),
+        **given_span(start, end),
     }
     if data_dir is not None:
         files = typed_path(data_dir, settings)
-        options = {**options, **_series_of_files(files, symbol, interval)}
+        options = {**options, **series_of_files(files, symbol, interval)}
         options |= {"market": market or settings.market, "data_dir": str(files)}
-    _run("03_backtest", options, parameter, settings, timeout)
+    run_and_tell("03_backtest", options, parameter, settings, timeout)
 
 
 @app.command("list", short_help="List the latest runs.")
@@ -151,10 +164,17 @@ def show(
     typer.echo(f"{run['run_id']}: {run['status']}, took {took}")
     if run["status"] == "failed":
         typer.echo(f"error: {run['error']}")
-    for title, name in (("parameters", "parameters"), ("key figures", "metrics")):
-        typer.echo(f"{title}:")
-        _show_pairs(run[name])
+    typer.echo("parameters:")
+    _show_pairs(run["parameters"])
+    typer.echo("key figures:")
+    _show_figures(run["metrics"])
     typer.echo(f"report: {settings.path(run['report'])}")
+
+
+def _show_figures(values: Mapping[str, Any]) -> None:
+    from microstream_lab.research.figures import readable
+
+    _show_pairs({readable(name): value for name, value in values.items()})
 
 
 def _show_pairs(values: Mapping[str, Any]) -> None:
@@ -164,16 +184,19 @@ def _show_pairs(values: Mapping[str, Any]) -> None:
         typer.echo(f"  {name.ljust(width)}  {text}")
 
 
-def _run(
+def run_and_tell(
     notebook: str,
     options: dict[str, Any],
     more: list[str] | None,
     settings: Settings,
     timeout_s: float,
-) -> None:
+) -> Path:
+    """Run a notebook, print its key figures and where its report is; returns the run's folder."""
+    from microstream_lab.research.preflight import preflight
     from microstream_lab.research.runs import run_notebook, typed_parameters
 
     given = {**options, **typed_parameters(notebook, more or [], settings)}
+    preflight(notebook, given, settings)
     run = run_notebook(
         notebook,
         given,
@@ -184,15 +207,17 @@ def _run(
     )
     seconds = ((run.ended_at or run.started_at) - run.started_at) / 1e6
     typer.echo(f"{run.run_id}: done in {_seconds(seconds)}")
-    _show_pairs(run.metrics)
-    typer.echo(f"report: {settings.path(run.report or '')}")
+    _show_figures(run.metrics)
+    report = settings.path(run.report or "")
+    typer.echo(f"report: {report}")
+    return report.parent
 
 
-def _series(
+def given_series(
     settings: Settings, symbol: str | None, market: str | None, interval: str | None
 ) -> dict[str, Any]:
     """The series asked for; a symbol without a market is of the market the settings name."""
-    asked = _given(symbol=symbol, market=market, interval=interval)
+    asked = only_given(symbol=symbol, market=market, interval=interval)
     own = settings.model_fields_set & {"symbol", "market", "interval"}
     series = {name: getattr(settings, name) for name in own} | asked
     if "symbol" in series and "market" not in series:
@@ -214,24 +239,26 @@ def _models(
         for name, setting in _SETTINGS.items()
         if setting in settings.model_fields_set
     }
-    return own | _given(
+    return own | only_given(
         feature_set=feature_set, n_regimes=n_regimes, contamination=contamination, seed=seed
     )
 
 
-def _span(start: str | None, end: str | None) -> dict[str, Any]:
+def given_span(start: str | None, end: str | None) -> dict[str, Any]:
+    """Start and end as parameters; refuses an end that is not after the start."""
     from microstream_lab.schema import as_micros
 
     if start and end and as_micros(end) <= as_micros(start):
         raise typer.BadParameter(f"found --end {end}, expected a moment after --start {start}")
-    return _given(start=start, end=end)
+    return only_given(start=start, end=end)
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def only_given(**options: Any) -> dict[str, Any]:
+    """The options that the user has given."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _series_of_files(path: Path, symbol: str | None, interval: str | None) -> dict[str, Any]:
+def series_of_files(path: Path, symbol: str | None, interval: str | None) -> dict[str, Any]:
     """Symbol and interval by the names of kline files, unless the user has said both."""
     if symbol and interval:
         return {"symbol": symbol, "interval": interval}

@@ -104,8 +104,8 @@ class BacktestResult:
     def daily_returns(self) -> pd.Series:
         """Net simple return of the strategy by UTC day."""
         growth = pd.Series(self.strategy.log_growth, self.strategy.index)
-        daily: pd.Series = np.expm1(growth.groupby(self.strategy.index.floor("D")).sum())
-        return daily
+        days = growth.groupby(self.strategy.index.floor("D")).sum()
+        return pd.Series(np.expm1(days.to_numpy()), days.index)
 
     @property
     def turnover(self) -> float:

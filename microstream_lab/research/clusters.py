@@ -20,7 +20,7 @@ from microstream_lab.outcomes import forward_log_volatility
 from microstream_lab.research.thresholds import ends_at
 from microstream_lab.schema import hour_of_bars, interval_us, series_key
 
-__all__ = ["KMeansRegimes", "NaiveHmm", "SeedRecipe"]
+__all__ = ["KMeansRegimes", "NaiveHmm", "SeedRecipe", "complete"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class SeedRecipe(ABC):
     def fit(self, bars: pd.DataFrame) -> Self:
         """Learn from training bars; raises :class:`FitError` where features are missing."""
         raw = features_from_bars(bars, "seed").to_numpy()
-        known = np.isfinite(raw).all(axis=1)
+        known = complete(raw)
         if known.sum() < 100 * self.n_regimes:
             found = f"{known.sum()} bars with all features"
             raise FitError(f"{type(self).__name__}: found {found}, expected some hundreds")
@@ -75,7 +75,7 @@ class SeedRecipe(ABC):
     def signals(self, bars: pd.DataFrame) -> pd.DataFrame:
         """``regime``, ``p_0 .. p_{K-1}`` (filtered) and ``expected_stress``; -1, NaN if unknown."""
         probs = self._probs(self._rows(bars), _steps(bars))[:, self.order_]
-        known = np.isfinite(probs).all(axis=1)
+        known = complete(probs)
         regime = np.where(known, np.nan_to_num(probs).argmax(axis=1), -1)
         frame = pd.DataFrame(probs, index=bars.index, columns=_names(self.n_regimes))
         return frame.assign(regime=regime.astype(np.int8), expected_stress=probs @ self.stress_)
@@ -87,7 +87,7 @@ class SeedRecipe(ABC):
     def _followed_by(self, bars: pd.DataFrame, rows: Floats) -> Floats:
         outcome = forward_log_volatility(bars, hour_of_bars(series_key(bars)[2])).to_numpy()
         probs = self._probs(rows, _steps(bars))[:, self.order_]
-        known = np.isfinite(outcome) & np.isfinite(probs).all(axis=1)
+        known = np.isfinite(outcome) & complete(probs)
         with np.errstate(invalid="ignore"):
             mean: Floats = outcome[known] @ probs[known] / probs[known].sum(axis=0)
         return np.nan_to_num(mean, nan=float(outcome[known].mean()) if known.any() else 0.0)
@@ -110,7 +110,7 @@ class KMeansRegimes(SeedRecipe):
         self.model_ = KMeans(self.n_regimes, n_init=3, random_state=self.seed).fit(rows)
 
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
-        known = np.isfinite(rows).all(axis=1)
+        known = complete(rows)
         probs = np.full((len(rows), self.n_regimes), np.nan)
         if known.any():
             probs[known] = np.eye(self.n_regimes)[self.model_.predict(rows[known])]
@@ -130,14 +130,14 @@ class NaiveHmm(SeedRecipe):
         self.model_: Any = model.fit(rows)
 
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
-        seen = np.where(np.isfinite(rows).all(axis=1)[:, None], rows, np.nan)
+        seen = np.where(complete(rows)[:, None], rows, np.nan)
         probs, _ = RegimeFilter(self.model_, _MAX_HOLE).filter(seen, steps)
         return probs
 
     def smoothed_signals(self, bars: pd.DataFrame) -> pd.DataFrame:
         """Hindsight: ``p_k_smoothed`` of every bar with all features, given all the bars."""
         rows = self._rows(bars)
-        known = np.isfinite(rows).all(axis=1)
+        known = complete(rows)
         probs = self.model_.predict_proba(rows[known])[:, self.order_]
         columns = [f"{name}_smoothed" for name in _names(self.n_regimes)]
         return pd.DataFrame(probs, bars.index[known], columns).reindex(bars.index)
@@ -147,6 +147,12 @@ class NaiveHmm(SeedRecipe):
         stay = np.diagonal(self.model_.transmat_)[self.order_]
         durations: Floats = 1 / (1 - stay)
         return durations
+
+
+def complete(rows: Floats) -> npt.NDArray[np.bool_]:
+    """Which rows have no NaN."""
+    known: npt.NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
+    return known
 
 
 def _steps(bars: pd.DataFrame) -> npt.NDArray[np.int64]:

@@ -21,9 +21,16 @@ from microstream_lab.research.folds import Span, span_us
 from microstream_lab.research.lineup import Trainer
 from microstream_lab.research.signals import require_filtered
 from microstream_lab.research.walkforward import walk_forward
-from microstream_lab.schema import interval_us, series_key
+from microstream_lab.schema import as_micros, interval_us, series_key
 
-__all__ = ["Crises", "episodes", "judge_crises", "read_events", "walk_through_crises"]
+__all__ = [
+    "Crises",
+    "crises_table",
+    "episodes",
+    "judge_crises",
+    "read_events",
+    "walk_through_crises",
+]
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -69,10 +76,11 @@ def read_events(path: Path | str) -> pd.DataFrame:
     """
     try:
         raw = pd.read_csv(path, usecols=["name", *_COLUMNS], index_col="name")
-        return raw.rename(columns=_COLUMNS).apply(pd.to_datetime, utc=True)
+        events: pd.DataFrame = raw.rename(columns=_COLUMNS).apply(pd.to_datetime, utc=True)
     except (OSError, ValueError) as error:
         expected = f"columns name {' '.join(_COLUMNS)}"
         raise DataError(str(path), str(error), expected) from error
+    return events
 
 
 def episodes(
@@ -81,7 +89,7 @@ def episodes(
     """Where crisis episodes begin; pauses of up to `merged_min` minutes do not end one."""
     times = index[crisis]
     pause = np.diff(times.as_unit("us").asi8) - step_us
-    return times[np.append(np.ones(len(times) > 0, bool), pause > merged_min * 60_000_000)]
+    return times[np.append(np.ones(min(1, len(times)), bool), pause > merged_min * 60_000_000)]
 
 
 def judge_crises(
@@ -132,7 +140,7 @@ def walk_through_crises(
     train: Span = "180D",
     refit: Span = "30D",
     *,
-    since: str = "2020-01-01",
+    since: object = "2020-01-01",
     expanding: bool = False,
 ) -> dict[str, Crises]:
     """Judge every trainer by a walk-forward from `since` on, so that no fit has seen an event.
@@ -144,7 +152,7 @@ def walk_through_crises(
     train, refit : int, str or Timedelta
         Bars each fit sees, all there are if `expanding`, and how long it is used.
     """
-    first = pd.Timestamp(since, tz="UTC")
+    first = pd.Timestamp(as_micros(since), unit="us", tz="UTC")
     span = pd.Timedelta(span_us(train, interval_us(series_key(bars)[2]), "train"), unit="us")
     from_there = bars.iloc[bars.index.searchsorted(first - span) :]
     found = {}
@@ -152,6 +160,26 @@ def walk_through_crises(
         walk = walk_forward(from_there, span, refit, expanding=expanding, trainer=trainer)
         found[name] = judge_crises(walk.signals, from_there, events)
     return found
+
+
+def crises_table(crises: Mapping[str, Crises]) -> pd.DataFrame:
+    """One row an estimate, values only: events, those found and covered, delay, false alarms."""
+    rows = {}
+    for name, each in crises.items():
+        value = each.table["value"]
+        rows[name] = {
+            "events": len(each.events),
+            "found": int(each.events["delay_min"].notna().sum()),
+            "in crisis then": int(each.events["covered"].sum()),
+            "mean delay, min": value["delay_min"],
+            "crisis share inside": value["crisis_share"],
+            "false episodes": int(value["false_episodes"]),
+            "on quiet days": int(value["false_quiet"]),
+            "false a month": value["false_per_month"],
+            "low": each.table.loc["false_per_month", "low"],
+            "high": each.table.loc["false_per_month", "high"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("estimate")
 
 
 def _met(

@@ -23,22 +23,23 @@ class Figure(NamedTuple):
     digits: int = 3
 
 
-VOLATILITY: Final = "The coming hour's volatility"
-ILLIQUIDITY: Final = "The coming hour's illiquidity"
+VOLATILITY: Final = "The coming hour's volatility (AUC: ranking of its worst 5 %)"
+ILLIQUIDITY: Final = "The coming hour's illiquidity (AUC: ranking of its worst 5 %)"
 CALIBRATION: Final = "Steadiness and calibration"
 OCCUPANCY: Final = "Share of time by regime"
-STAYS: Final = "Mean stay in minutes, found and (model) expected"
+STAYS: Final = "Mean stay, minutes"
+EXPECTED_STAYS: Final = "Mean stay the model expects, minutes"
 
 FIGURES: Final = {
-    "eta_squared": Figure("variance explained by regime (eta²)", VOLATILITY),
-    "auc_stress": Figure("worst 5 % ranked by stress (AUC)", VOLATILITY, 4),
-    "auc_crisis": Figure("worst 5 % ranked by P(crisis) (AUC)", VOLATILITY, 4),
-    "eta_amihud": Figure("variance explained by regime (eta²)", ILLIQUIDITY),
-    "auc_amihud": Figure("worst 5 % ranked by stress (AUC)", ILLIQUIDITY),
-    "auc_amihud_crisis": Figure("worst 5 % ranked by P(crisis) (AUC)", ILLIQUIDITY),
+    "eta_squared": Figure("variance explained (eta²)", VOLATILITY),
+    "auc_stress": Figure("AUC of stress", VOLATILITY, 4),
+    "auc_crisis": Figure("AUC of P(crisis)", VOLATILITY, 4),
+    "eta_amihud": Figure("variance explained (eta²)", ILLIQUIDITY),
+    "auc_amihud": Figure("AUC of stress", ILLIQUIDITY),
+    "auc_amihud_crisis": Figure("AUC of P(crisis)", ILLIQUIDITY),
     "switches_per_hour": Figure("switches per hour", CALIBRATION),
     "known": Figure("bars with a regime", CALIBRATION),
-    "brier": Figure("P(crisis) against worst 10 % (Brier)", CALIBRATION, 4),
+    "brier": Figure("Brier score of P(crisis)", CALIBRATION, 4),
     "total_return": Figure("total return"),
     "annual_return": Figure("return a year"),
     "volatility": Figure("volatility a year"),
@@ -61,7 +62,7 @@ FIGURES: Final = {
 _BY_REGIME: Final = {
     "share": ("regime {}", OCCUPANCY, 3),
     "minutes": ("regime {}", STAYS, 1),
-    "model_minutes": ("regime {} (model)", STAYS, 1),
+    "model_minutes": ("regime {}", EXPECTED_STAYS, 1),
 }
 
 
@@ -84,32 +85,34 @@ def by_topic(table: pd.DataFrame, intervals: bool = True) -> dict[str, pd.DataFr
     Returns
     -------
     dict of DataFrame
-        By topic; rows are estimates, columns full names, cells text.
+        By topic; rows are the estimates that have such figures, columns full names, cells text.
     """
     tables: dict[str, dict[str, pd.Series]] = {}
     for name in table.index.unique("figure"):
         figure = _figure(str(name))
         if figure and figure.topic:
             rows = table.xs(name, level="figure")
-            cells = [with_interval(*row, figure.digits, intervals) for row in rows.to_numpy()]
+            cells = [
+                with_interval(value, low, high, figure.digits, intervals)
+                for value, low, high in rows.to_numpy(np.float64)
+            ]
             columns = tables.setdefault(figure.topic, {})
             columns[figure.title] = pd.Series(cells, rows.index, dtype=object)
     order = table.index.unique("estimate")
-    return {
-        topic: pd.DataFrame(columns).reindex(order).fillna("-") for topic, columns in tables.items()
-    }
+    told = {topic: pd.DataFrame(columns).fillna("-") for topic, columns in tables.items()}
+    return {topic: part.reindex(order.intersection(part.index)) for topic, part in told.items()}
 
 
 def with_interval(
     value: float, low: float, high: float, digits: int = 3, interval: bool = True
 ) -> str:
-    """``0.523 (0.49 to 0.55)``, the interval with a digit less and only where there is one."""
+    """``0.523 (0.49 to 0.55)``: a digit less for the interval, which is left out if unknown."""
     if np.isnan(value):
         return "-"
     text = f"{value:.{digits}f}"
     if not interval or np.isnan(low) or np.isnan(high):
         return text
-    fewer = max(0, digits - 1)
+    fewer = max(1, digits - 1)
     return f"{text} ({low:.{fewer}f} to {high:.{fewer}f})"
 
 

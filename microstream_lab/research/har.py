@@ -108,6 +108,6 @@ def har_terms(
     times = pd.DatetimeIndex(bars.index)
     angle = times.as_unit("us").asi8 % _DAY_US * (2 * np.pi / _DAY_US)
     waves = (wave(k * angle) for k in range(1, _HARMONICS + 1) for wave in (np.sin, np.cos))
-    weekend = np.asarray(times.weekday >= 5, np.float64)
+    weekend = np.asarray(times.day_of_week >= 5, np.float64)
     levels = (0.5 * np.log(mean.clip(lower=floor).to_numpy()) for mean in means)
     return np.column_stack([*levels, *waves, weekend])

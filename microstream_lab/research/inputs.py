@@ -18,7 +18,7 @@ from microstream_lab.market.names import parse_name
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-__all__ = ["load_bars"]
+__all__ = ["load_bars", "series_there"]
 
 
 def load_bars(
@@ -52,7 +52,7 @@ def load_bars(
     settings = settings or Settings.load()
     if data_dir is None:
         bars = Store(settings.store_path).bars(symbol, interval, start, end, market)
-        source, hint = str(settings.store_path), _there(Store(settings.store_path))
+        source, hint = str(settings.store_path), series_there(Store(settings.store_path))
     else:
         source, hint = str(settings.path(str(data_dir))), ""
         bars = _from_files(Path(source), symbol, interval, market, start, end)
@@ -62,7 +62,10 @@ def load_bars(
     return bars
 
 
-def _there(store: Store) -> str:
+def series_there(store: Store) -> str:
+    """What to tell somebody who asked for a series the store does not have."""
+    if not store.status().exists:
+        return "; there is no store yet (microstream lab or ingest makes one)"
     series = store.series()[["market", "symbol", "interval"]].itertuples(index=False)
     there = ", ".join(" ".join(key) for key in series) or "no bars at all"
     return f"; there are {there} (microstream ingest brings more)"

@@ -17,8 +17,17 @@ from microstream_lab.research.baselines import EwmaThresholds
 from microstream_lab.research.clusters import KMeansRegimes, NaiveHmm, SeedRecipe
 from microstream_lab.research.har import HarRegression
 from microstream_lab.research.peers import JumpModelRegimes, MarkovSwitching, RiverClusters
+from microstream_lab.training import train_bundle
 
-__all__ = ["GROUPS", "Estimator", "Trainer", "fit_all", "lineup"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "GROUPS",
+    "Estimator",
+    "Trainer",
+    "fit_all",
+    "lineup",
+    "recipe_trainers",
+]
 
 
 class Estimator(Protocol):
@@ -42,6 +51,8 @@ EVEN: Final = (0.25, 0.5, 0.25)
 _STEADY: Final = 0.15
 GROUPS: Final = ("ewma", "har", "seed", "kmeans", "peers")
 """Names that :func:`lineup` knows."""
+DEFAULT_RECIPE: Final = "default"
+"""What :func:`recipe_trainers` calls a bundle trained without naming a feature set."""
 
 
 def lineup(
@@ -83,6 +94,15 @@ def lineup(
             raise SettingsError(f"baseline: found {group!r}, expected one of {' '.join(GROUPS)}")
         chosen |= makers[group]
     return chosen
+
+
+def recipe_trainers(names: Iterable[str], **options: Any) -> dict[str, Trainer]:
+    """Trainers of bundles by feature set, or by ``default``; `options` are of ``train_bundle``."""
+    found: dict[str, Trainer] = {}
+    for name in names:
+        chosen = options if name == DEFAULT_RECIPE else options | {"feature_set": name}
+        found[f"bundle {name}"] = partial(train_bundle, **chosen)
+    return found
 
 
 def fit_all(

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from microstream_lab.research.clusters import Floats, SeedRecipe
+from microstream_lab.research.clusters import Floats, SeedRecipe, complete
 
 __all__ = ["JumpModelRegimes", "MarkovSwitching", "RiverClusters"]
 
@@ -40,7 +40,7 @@ class JumpModelRegimes(SeedRecipe):
         self.model_.fit(rows, sort_by="freq")
 
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
-        known = np.isfinite(rows).all(axis=1)
+        known = complete(rows)
         labels = np.asarray(self.model_.predict_online(rows[known]), np.int64)
         return _certain(labels, known, self.n_regimes)
 
@@ -67,7 +67,7 @@ class MarkovSwitching(SeedRecipe):
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
         from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
 
-        known = np.isfinite(rows).all(axis=1)
+        known = complete(rows)
         model = MarkovRegression(rows[known, 0], k_regimes=self.n_regimes, switching_variance=True)
         probs = np.full((len(rows), self.n_regimes), np.nan)
         probs[known] = model.filter(self.params_).filtered_marginal_probabilities
@@ -85,7 +85,7 @@ class RiverClusters(SeedRecipe):
             self.model_.learn_one(dict(enumerate(row)))
 
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
-        known = np.isfinite(rows).all(axis=1)
+        known = complete(rows)
         found = [self.model_.predict_one(dict(enumerate(row))) for row in rows[known]]
         return _certain(np.array(found, np.int64), known, self.n_regimes)
 

@@ -18,6 +18,7 @@ from nbconvert import HTMLExporter
 from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode, from_dict
 
+from microstream_lab.research.figures import readable
 from microstream_lab.research.metrics import is_metrics_output
 
 __all__ = ["ReportHead", "render_report"]
@@ -74,7 +75,7 @@ def render_report(notebook: NotebookNode, head: ReportHead, folder: Path | None 
         "status": head.status,
         "when": head.when,
         "error": head.error,
-        "metrics": [(name, _counted(value)) for name, value in head.metrics.items()],
+        "metrics": [(readable(name), _counted(value)) for name, value in head.metrics.items()],
         "parameters": [
             (name, _shown(value), name in head.changed) for name, value in head.parameters.items()
         ],

@@ -24,7 +24,7 @@ import nbformat
 
 from microstream_lab.errors import NotebookFailedError, ParameterError
 from microstream_lab.research.execute import KERNEL_NAME, execute
-from microstream_lab.research.metrics import read_metrics, record_metrics
+from microstream_lab.research.metrics import read_metrics, read_tables, record_metrics
 from microstream_lab.research.notebooks import find_notebook, read_notebook
 from microstream_lab.research.parameters import (
     Parameter,
@@ -179,6 +179,8 @@ def _finish(
         nbformat.write(read_notebook(source), final)
     executed = read_notebook(final)
     run = replace(run, metrics=read_metrics(executed))
+    for name, text in read_tables(executed).items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
     try:
         html = render_report(executed, _head(run, known), source.parent)
         (folder / REPORT).write_text(html, encoding="utf-8")

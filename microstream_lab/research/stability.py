@@ -6,7 +6,7 @@ come after both trainings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -17,8 +17,16 @@ from microstream_lab.research.bootstrap import day_starts, interval_of_sums
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import Estimator, Trainer
 from microstream_lab.research.walkforward import walk_forward
+from microstream_lab.schema import as_micros, interval_us, series_key
 
-__all__ = ["Agreement", "agreement", "hindsight_gap", "refit_agreement", "seed_agreement"]
+__all__ = [
+    "Agreement",
+    "agreement",
+    "hindsight_gap",
+    "refit_agreement",
+    "seed_agreement",
+    "stability_table",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Pair: TypeAlias = tuple[pd.DataFrame, pd.DataFrame]
@@ -49,6 +57,45 @@ def agreement(
     daily = np.vstack([_alike_by_day(*pair) for pair in pairs])
     low, high = interval_of_sums(daily, _share, level, n_resamples, seed=seed)
     return Agreement(float(_share(daily.sum(axis=0)[None])[0]), float(low), float(high))
+
+
+def stability_table(
+    trainers: Mapping[str, Trainer],
+    bars: pd.DataFrame,
+    start: object,
+    refit: Span = "30D",
+    seeds: Sequence[int] = (0, 1),
+) -> pd.DataFrame:
+    """One row a trainer: agreement of refits and of seeds, and what hindsight changes.
+
+    Parameters
+    ----------
+    trainers : mapping
+        By name; those whose library is missing are left out.
+    bars : DataFrame
+        Bars frame; those before `start` are the first training.
+    start : time
+        Where the first refit begins to be used.
+    refit : int, str or Timedelta
+        Time between refits.
+    seeds : sequence of int
+        Seeds to compare; fewer than two compare nothing.
+    """
+    row = int(bars.index.searchsorted(pd.Timestamp(as_micros(start), unit="us", tz="UTC")))
+    training, rows = bars.iloc[:row], {}
+    step = pd.Timedelta(interval_us(series_key(bars)[2]), unit="us")
+    window = int((bars.index[row] - bars.index[0]) // step)
+    for name, trainer in trainers.items():
+        try:
+            fitted = trainer(training)
+        except ImportError:
+            continue
+        refits = refit_agreement(bars, trainer, window, refit)
+        alike = seed_agreement(training, bars, trainer, seeds).value if len(seeds) > 1 else np.nan
+        gap = hindsight_gap(fitted, bars.iloc[row:])
+        rows[name] = [refits.value, refits.low, refits.high, alike, gap]
+    columns = ["refits agree", "low", "high", "seeds agree", "hindsight changes"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("estimate")
 
 
 def refit_agreement(
