@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.engine import Engine
 from microstream_lab.live.scorer import Scorer
+from microstream_lab.live.tidings import Scored
 from microstream_lab.schema import Bar, Signal, iter_bars
 from microstream_lab.training import train_bundle
 
@@ -65,9 +66,12 @@ def test_without_a_bundle_bars_pass_unscored(bars: list[Bar]) -> None:
     assert [each.signal for each in Scorer(5).update(bars[0])] == [None]
 
 
-def test_scorer_keeps_no_more_than_it_was_told_and_ignores_what_is_older(bars: list[Bar]) -> None:
+def test_scorer_keeps_no_more_than_it_was_told_and_says_nothing_of_what_is_older(
+    bundle: ModelBundle, bars: list[Bar]
+) -> None:
     scorer = Scorer(keep=10)
     scorer.fill(bars)
+    scorer.swap(bundle)
     assert scorer.bars == bars[-10:]
-    assert scorer.update(bars[5]) == []
+    assert scorer.update(bars[5]) == [Scored(bars[5])]
     assert scorer.bars == bars[-10:]

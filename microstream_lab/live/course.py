@@ -1,60 +1,46 @@
 """The course of a live session: history, bundle, then bar after bar, with what goes on beside.
 
 Invariant: bars are scored in order of time, a new bundle only between two of them; everything that
-is seen is told, in batches.
+is seen is told, in batches; nothing that may hang is waited for without a bound.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from microstream_lab.bundle import ModelBundle
-from microstream_lab.errors import DataError, ExchangeError, MicrostreamError
-from microstream_lab.live.bundles import Chosen, choose, newer, train_provisional
-from microstream_lab.live.history import fetch_since, fetch_span, recent
+from microstream_lab.errors import MicrostreamError
+from microstream_lab.live.background import in_thread, together
+from microstream_lab.live.bundles import Chosen, Shelf, train_provisional
+from microstream_lab.live.history import fetch_since, usable
 from microstream_lab.live.keeper import Keeper
+from microstream_lab.live.links import watch_links
+from microstream_lab.live.mending import Mending
+from microstream_lab.live.options import CourseOptions
 from microstream_lab.live.pipeline import Pipeline, PipelineOptions
 from microstream_lab.live.records import Batch
 from microstream_lab.live.scorer import Scorer
-from microstream_lab.live.sources import Place, SourceName, follow, open_exchange, replay
-from microstream_lab.live.tidings import Link, Note, Scored, Stale, Ticks, Tiding
-from microstream_lab.registry import Registry
+from microstream_lab.live.sources import Place, open_exchange
+from microstream_lab.live.stored import follow, recent, replay
+from microstream_lab.live.tidings import Note, NoteKind, Scored, Stale, Ticks, Tiding
 from microstream_lab.schema import Bar, Gap, interval_us, iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-__all__ = ["Course", "CourseOptions"]
+if TYPE_CHECKING:
+    from microstream_lab.bundle import ModelBundle
 
-log = logging.getLogger(__name__)
+__all__ = ["Course"]
 
 _WARM_UP: Final = 100
 _TRAINING_BARS: Final = 2_000
-_BESIDE_S: Final = 0.25
 _EVERY_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CourseOptions:
-    """What a session was asked for; see :class:`~microstream_lab.live.session.LiveSession`."""
-
-    symbol: str
-    interval: str
-    source: SourceName
-    bundle: ModelBundle | str | None
-    market: str
-    window: int
-    speed: float
-    start: object
-    end: object
-    seed: int
-    stores: bool = True
+_READ_S, _FETCH_S = 3.0, 20.0
+_SILENT_BARS: Final = 2
 
 
 class Course:
@@ -64,7 +50,7 @@ class Course:
     ----------
     options : CourseOptions
         What to do.
-    settings, store, registry
+    settings, store
         Where things are.
     tell : callable
         Takes the tidings of each batch.
@@ -84,71 +70,77 @@ class Course:
         options: CourseOptions,
         settings: Settings,
         store: Store,
-        registry: Registry,
         tell: Callable[[list[Tiding]], None],
     ) -> None:
-        self._options, self._settings, self._registry = options, settings, registry
+        self._options, self._settings = options, settings
         self._store, self._tell = store, tell
-        self._keeper = Keeper(store if options.stores else None)
+        keeps = options.stores and options.source != "replay"
+        self._keeper = Keeper(store if keeps else None)
         self._scorer = Scorer(options.window + _WARM_UP)
         self._step = interval_us(options.interval)
+        self.series = options.series
+        self._shelf = Shelf(settings, self.series)
         self._chosen: Chosen | None = None
         self._next: Chosen | None = None
-        self.series = (options.market, options.symbol, options.interval)
+        self._problems: dict[str, str] = {}
         self.n_bars = self.n_trades = 0
         self.is_live = False
 
+    @property
+    def n_unstored(self) -> int:
+        """How many bars and gaps are not in the store that should be."""
+        return self._keeper.n_waiting
+
     async def run(self) -> None:
         """Run until cancelled, or until a replay is over."""
-        beside = asyncio.create_task(self._beside())
-        try:
-            if self._options.source in ("replay", "store"):
-                await self._run_from_store()
-            else:
-                await self._run_from_exchange()
-        finally:
-            beside.cancel()
-            await asyncio.gather(beside, return_exceptions=True)
-            await self._keeper.flush()
+        is_stored = self._options.source in ("replay", "store")
+        work = self._run_from_store() if is_stored else self._run_from_exchange()
+        await together(work, self._beside(), last=self._keeper.flush)
 
     async def _run_from_store(self) -> None:
         options = self._options
-        self._keeper = Keeper(self._store if options.source == "store" and options.stores else None)
-        start = None if options.start is None else pd.Timestamp(options.start)  # type: ignore[arg-type]
-        before = await asyncio.to_thread(
-            recent, self._store, self.series, options.window + _WARM_UP, start
-        )
-        if options.source == "replay" and options.start is None:
-            before = before.iloc[:0]
-        await self._begin(before, None)
-        if options.source == "replay":
-            parts = replay(self._store, self.series, options.start, options.end, options.speed)
-        else:
-            parts = follow(self._store, self.series, self._scorer.last_open_time + self._step)
-        async for bars in parts:
+        if options.source == "store":
+            await self._follow_recorder()
+            return
+        if options.start is not None:
+            self._show(await self._stored(pd.Timestamp(options.start)))  # type: ignore[arg-type]
+        await self._begin(None)
+        span = (options.start, options.end)
+        async for bars in replay(self._store, self.series, *span, options.speed):
             await self._swap_if_due()
-            self._close(bars, [])
+            await self._close(bars)
+
+    async def _follow_recorder(self) -> None:
+        """Bars as another program stores them; if it stops that is told."""
+        while (before := await self._stored()).empty:
+            self._say_once("recorder", f"waiting for bars of {self._name} in the store")
+            await asyncio.sleep(_EVERY_S)
+        self._show(before)
+        await self._begin(None)
+        heard_at, is_stale = _now(), False
+        async for bars in follow(self._store, self.series, self._scorer.last_open_time):
+            await self._swap_if_due()
+            await self._close([bar for bar in bars if not self._scorer.knows(bar)])
+            if bars:
+                heard_at, is_stale = _now(), False
+            elif not is_stale and _now() - heard_at > (_SILENT_BARS + 1) * self._step:
+                is_stale = True
+                self._tell([Stale(self.series[1], heard_at, _now())])
 
     async def _run_from_exchange(self) -> None:
         options = self._options
-        opened = open_exchange(
-            options.source,
-            options.symbol,
-            options.market,
-            self._settings,
-            options.speed,
-            options.seed,
-        )
-        async with opened as place:
+        wanted = (options.source, options.symbol, options.market)
+        async with open_exchange(*wanted, self._settings, options.speed, options.seed) as place:
             self.series = (place.market, place.symbol, options.interval)
+            self._shelf = Shelf(self._settings, self.series)
             if place.banner:
-                self._tell([Note(_now(), place.banner, "banner")])
-            n_bars = options.window + _WARM_UP
-            stored = await asyncio.to_thread(recent, self._store, self.series, n_bars)
-            if place.market == "sim" and options.source != "binance":
-                stored = stored.iloc[:0]  # the exchange at hand knows them all, and for certain
-            bars = await self._fetched(place, stored, n_bars)
-            await self._begin(bars, place)
+                self._say(place.banner, "banner")
+            is_at_hand = place.market == "sim" and options.source != "binance"
+            # A simulated market at hand knows all its bars, and for certain.
+            stored = pd.DataFrame() if is_at_hand else await self._stored()
+            self._show(usable(stored, self._n_kept, _now()))
+            self._show(await self._fetched(place, stored))
+            await self._begin(place)
             pipeline = Pipeline(
                 [place.symbol],
                 options.interval,
@@ -157,56 +149,98 @@ class Course:
                 options=PipelineOptions(keep_trades=True),
             )
             async with pipeline:
-                await self._follow(pipeline, place)
+                watching = watch_links(pipeline, place.symbol, self._tell)
+                await together(self._follow(pipeline, place), watching)
 
-    async def _fetched(self, place: Place, stored: pd.DataFrame, n_bars: int) -> pd.DataFrame:
+    @property
+    def _n_kept(self) -> int:
+        return self._options.window + _WARM_UP
+
+    @property
+    def _name(self) -> str:
+        return " ".join(self.series[1:])
+
+    async def _stored(self, before: pd.Timestamp | None = None) -> pd.DataFrame:
+        """The latest stored bars; none if somebody holds the store for too long."""
+        wanted = (self._store, self.series, self._n_kept, before)
+        try:
+            async with asyncio.timeout(_READ_S):
+                return await in_thread("reading the store", recent, *wanted)
+        except (MicrostreamError, TimeoutError) as error:
+            why = str(error) or f"no answer within {_READ_S:g} s"
+            self._say_once("store", f"the store cannot be read now: {why}", "error")
+            return pd.DataFrame()
+
+    async def _fetched(self, place: Place, stored: pd.DataFrame) -> pd.DataFrame:
         """The stored bars and the exchange's; the stored alone if it does not answer."""
         try:
-            return await fetch_since(place, self.series, stored, n_bars)
-        except ExchangeError as error:
-            self._tell([Note(_now(), f"no history from the exchange: {error}", "error")])
+            async with asyncio.timeout(_FETCH_S):
+                return await fetch_since(place, self.series, stored, self._n_kept)
+        except (MicrostreamError, TimeoutError) as error:
+            why = str(error) or f"no answer within {_FETCH_S:g} s"
+            self._say(f"no history from the exchange: {why}", "error")
             return stored
 
-    async def _begin(self, bars: pd.DataFrame, place: Place | None) -> None:
-        """Show the history, then choose or train the bundle and show it with its signals."""
-        past = [Scored(bar) for bar in iter_bars(bars)] if len(bars) else []
-        self._scorer.fill([each.bar for each in past])
-        self._tell([*past])
-        chosen = await asyncio.to_thread(choose, self._registry, self.series, self._options.bundle)
+    def _show(self, bars: pd.DataFrame) -> None:
+        """Bars of the past, before anything is known about them."""
+        past = list(iter_bars(bars)) if len(bars) else []
+        self._scorer.fill(past)
+        self._tell([Scored(bar) for bar in past])
+
+    async def _begin(self, place: Place | None) -> None:
+        """Choose or train the bundle and show the past with its signals."""
+        wanted = self._wanted()
+        chosen = await in_thread("loading the bundle", self._shelf.choose, wanted)
         if chosen is None:
-            chosen = await self._makeshift(bars, place)
+            chosen = await self._makeshift(place)
         if chosen is not None:
-            self._next = chosen
-            await self._swap_if_due()
+            await self._swap(chosen)
         self.is_live = True
         self._tell([])
 
-    async def _makeshift(self, bars: pd.DataFrame, place: Place | None) -> Chosen | None:
-        """A bundle trained on the spot; None, and a word about it, if history does not suffice."""
-        name = " ".join(self.series[1:])
-        self._tell([Note(_now(), f"no bundle for {name}: training a provisional one on history")])
-        try:
-            if place is not None:
-                bars = await fetch_since(place, self.series, bars.iloc[:0], _TRAINING_BARS)
-            return await asyncio.to_thread(train_provisional, bars, self._settings)
-        except (MicrostreamError, DataError) as error:
-            self._tell([Note(_now(), f"no regimes: {error}", "error")])
+    def _wanted(self) -> ModelBundle | str | None:
+        """The bundle asked for, unless the series it was asked for is not the one we have."""
+        wanted = self._options.bundle
+        symbol = None if wanted is None or isinstance(wanted, str) else wanted.symbol
+        if wanted is None or symbol == self.series[1]:
+            return wanted
+        if self.series != self._options.series:
+            self._say(f"the bundle asked for is not made for {self._name} and is not used")
             return None
+        if symbol is not None:
+            self._say(f"{self._name} is scored with a bundle of {symbol}, as asked for")
+        return wanted
+
+    async def _makeshift(self, place: Place | None) -> Chosen | None:
+        """A bundle trained on the spot; None, and a word about it, if history does not suffice."""
+        self._say(f"no bundle for {self._name}: training a provisional one on history")
+        try:
+            bars = await self._history(place)
+            return await in_thread("training a bundle", train_provisional, bars, self._settings)
+        except (MicrostreamError, TimeoutError) as error:
+            why = str(error) or f"no history within {_FETCH_S:g} s"
+            self._say(f"no regimes until there is a bundle (microstream train): {why}", "error")
+            return None
+
+    async def _history(self, place: Place | None) -> pd.DataFrame:
+        """What a bundle is trained on, none of it later than what is shown."""
+        if place is None:
+            end = self._scorer.last_open_time + self._step
+            wanted = (self._store, self.series, _TRAINING_BARS, end)
+            return await in_thread("reading the store", recent, *wanted)
+        async with asyncio.timeout(_FETCH_S):
+            return await fetch_since(place, self.series, pd.DataFrame(), _TRAINING_BARS)
 
     async def _follow(self, pipeline: Pipeline, place: Place) -> None:
         """Bars as the pipeline closes them, and every trade that came."""
-        links = asyncio.create_task(self._watch(pipeline))
-        try:
-            async for batch in pipeline:
-                await self._swap_if_due()
-                await self._mend(batch, place)
-                self._take(batch, pipeline, place.ahead_us)
-        finally:
-            links.cancel()
-            await asyncio.gather(links, return_exceptions=True)
+        mending = Mending(place, self.series)
+        async for batch in pipeline:
+            await self._swap_if_due()
+            await self._close(await mending.before(batch.bars, self._scorer.last_open_time))
+            await self._take(batch, pipeline, place.ahead_us)
 
-    def _take(self, batch: Batch, pipeline: Pipeline, ahead_us: int | None) -> None:
-        self._close(batch.bars, batch.gaps)
+    async def _take(self, batch: Batch, pipeline: Pipeline, ahead_us: int | None) -> None:
+        await self._close(batch.bars, batch.gaps)
         if batch.trades:
             self.n_trades += len(batch.trades)
             last, symbol = batch.trades[-1], self.series[1]
@@ -215,77 +249,66 @@ class Course:
             sent_at = now if ahead_us is None else at + ahead_us
             self._tell([Ticks(len(batch.trades), last.price, at, sent_at, now, forming)])
 
-    def _close(self, bars: Sequence[Bar], gaps: Sequence[Gap]) -> None:
+    async def _close(self, bars: Sequence[Bar], gaps: Sequence[Gap] = ()) -> None:
         if not (bars or gaps):
             return
-        newest = self._scorer.last_open_time
-        scored = [each for bar in bars for each in self._scorer.update(bar)]
+        newest, scorer = self._scorer.last_open_time, self._scorer
+        if scorer.is_quick(bars):
+            scored = scorer.take(bars)
+        else:
+            scored = await in_thread("scoring repaired bars", scorer.take, bars)
         self.n_bars += sum(bar.open_time > newest for bar in bars)
         told: list[Scored | Gap] = [*gaps, *scored]
         self._keeper.add(told)
         # How a first bar finds its beginning is no gap of anybody's making.
         self._tell([each for each in told if not _is_start(each)])
 
-    async def _mend(self, batch: Batch, place: Place) -> None:
-        """Fetch bars that closed between the history and the stream's first."""
-        last = self._scorer.last_open_time
-        first = min((bar.open_time for bar in batch.bars), default=0)
-        if not last or first <= last + self._step:
-            return
-        span = (last + self._step, first)
-        try:
-            bars = await fetch_span(place, self.series, *span)
-        except ExchangeError as error:
-            log.warning("bars before the first are missing: %s", error)
-            return
-        self._close(list(iter_bars(bars)), [])
-
-    async def _watch(self, pipeline: Pipeline) -> None:
-        """Tell lost connections and silences as soon as they are known."""
-        status, counters = pipeline.stream.status, pipeline.feed.counters
-        losses, silences, dials = 0, 0, 0
-        while True:
-            if status.losses > losses or counters.stale > silences:
-                last = pipeline.assembler.last_trade(self.series[1])
-                since = _now() if last is None else min(_now(), last.trade_time)
-                self._tell([Stale(self.series[1], since, _now())])
-            if (status.losses, status.dials) != (losses, dials):
-                self._tell([Link(status.losses, status.dials, _now())])
-            losses, silences, dials = status.losses, counters.stale, status.dials
-            await asyncio.sleep(_BESIDE_S)
-
     async def _beside(self) -> None:
         """Once a second: store what there is, and look for a new bundle."""
-        problem = ""
         while True:
             await asyncio.sleep(_EVERY_S)
-            if (found := await self._keeper.flush()) != problem:
-                problem = found
-                if problem:
-                    self._tell([Note(_now(), f"not stored yet: {problem}", "error")])
-            if self._chosen is not None and self._next is None:
-                await self._look_for_a_newer_bundle(self._chosen)
+            problem = await self._keeper.flush()
+            self._say_once("keeper", problem and f"not stored yet: {problem}", "error")
+            if n := self._keeper.n_dropped:
+                self._say_once(
+                    "dropped", f"{n:,} bars will never be stored: too many wait", "error"
+                )
+            if self.is_live and self._next is None:
+                await self._look_for_a_newer_bundle()
 
-    async def _look_for_a_newer_bundle(self, chosen: Chosen) -> None:
+    async def _look_for_a_newer_bundle(self) -> None:
         try:
-            self._next = await asyncio.to_thread(newer, self._registry, self.series, chosen)
+            self._next = await in_thread("loading the bundle", self._shelf.newer, self._chosen)
         except MicrostreamError as error:
-            self._chosen = None  # not asked again every second: the user has to look at it
-            self._tell([Note(_now(), f"the new bundle cannot be used: {error}", "error")])
+            self._say_once("bundle", f"the new bundle cannot be used: {error}", "error")
 
     async def _swap_if_due(self) -> None:
-        """Change bundles between two bars; the history is shown anew only if it has to be."""
+        """Change bundles between two bars; one that cannot score them is refused."""
         chosen, self._next = self._next, None
         if chosen is None:
             return
-        before, self._chosen = self._chosen, chosen
-        scored = await asyncio.to_thread(self._scorer.swap, chosen.bundle)
-        looks_alike = before is not None and (
-            before.bundle.features,
-            before.bundle.n_regimes,
-        ) == (chosen.bundle.features, chosen.bundle.n_regimes)
+        try:
+            await self._swap(chosen)
+        except MicrostreamError as error:
+            self._shelf.refuse(chosen.version)
+            self._say(f"the new bundle cannot be used: {error}", "error")
+
+    async def _swap(self, chosen: Chosen) -> None:
+        """Score with this bundle; the past is shown anew only if it has to be."""
+        scored = await in_thread("changing bundles", self._scorer.swap, chosen.bundle)
+        alike = chosen.looks_like(self._chosen)
+        self._chosen = chosen
         since = self._scorer.last_open_time + self._step
-        self._tell([chosen.told(since), *([] if looks_alike else scored)])
+        self._tell([chosen.told(since), *([] if alike else scored)])
+
+    def _say(self, text: str, kind: NoteKind = "note") -> None:
+        self._tell([Note(_now(), text, kind)])
+
+    def _say_once(self, about: str, text: str, kind: NoteKind = "note") -> None:
+        """Say it unless it is what was said last about the same."""
+        if text and text != self._problems.get(about):
+            self._say(text, kind)
+        self._problems[about] = text
 
 
 def _is_start(told: Scored | Gap) -> bool:

@@ -1,16 +1,19 @@
 """Stores what a live session has closed and scored, a little later and off its loop.
 
-Invariant: what cannot be stored now is tried again and never lost silently; the queue is bounded.
+Invariant: what cannot be stored now is tried again; the queue is bounded, and what had to be
+dropped from it is counted and told, never lost silently.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
-from microstream_lab.errors import StoreError
+from microstream_lab.errors import MicrostreamError
+from microstream_lab.live.background import in_thread
 from microstream_lab.live.tidings import Scored
 from microstream_lab.schema import Gap
 from microstream_lab.store import Store
@@ -29,44 +32,59 @@ class Keeper:
     ----------
     store : Store, optional
         Where to; None keeps nothing.
+    most : int
+        How many may wait; beyond that the oldest are dropped.
+
+    Attributes
+    ----------
+    n_dropped : int
+        How many were.
     """
 
-    def __init__(self, store: Store | None) -> None:
+    def __init__(self, store: Store | None, most: int = _MOST) -> None:
         self.store = store
-        self.problem = ""
-        self._scored: deque[Scored] = deque(maxlen=_MOST)
-        self._gaps: deque[Gap] = deque(maxlen=_MOST)
+        self.n_dropped = 0
+        self._most = most
+        self._waiting: deque[Scored | Gap] = deque()
+        self._n_written = 0
 
-    def add(self, tidings: list[Scored | Gap]) -> None:
+    @property
+    def n_waiting(self) -> int:
+        """How many bars and gaps are not stored yet."""
+        return len(self._waiting)
+
+    def add(self, tidings: Iterable[Scored | Gap]) -> None:
         """Have these stored with the next :meth:`flush`."""
         if self.store is None:
             return
-        for tiding in tidings:
-            if isinstance(tiding, Gap):
-                self._gaps.append(tiding)
+        self._waiting.extend(tidings)
+        while len(self._waiting) > self._most:
+            self._waiting.popleft()
+            if self._n_written:
+                self._n_written -= 1  # it was on its way
             else:
-                self._scored.append(tiding)
+                self.n_dropped += 1
 
     async def flush(self) -> str:
         """Store what waits; return what stands in the way, empty if nothing does."""
-        if self.store is None or not (self._scored or self._gaps):
+        if self.store is None or not self._waiting:
             return ""
-        scored, gaps = list(self._scored), list(self._gaps)
+        batch = list(islice(self._waiting, self._most))
+        self._n_written = len(batch)
         try:
-            await asyncio.to_thread(self._write, self.store, scored, gaps)
-        except StoreError as error:
+            await in_thread(f"storing {len(batch)} bars", _write, self.store, batch)
+        except MicrostreamError as error:
             log.warning("not stored yet: %s", error)
-            self.problem = str(error)
-            return self.problem
-        for _ in scored:
-            self._scored.popleft()
-        for _ in gaps:
-            self._gaps.popleft()
-        self.problem = ""
+            self._n_written = 0
+            return str(error)
+        while self._n_written:
+            self._waiting.popleft()
+            self._n_written -= 1
         return ""
 
-    @staticmethod
-    def _write(store: Store, scored: list[Scored], gaps: list[Gap]) -> None:
-        store.write_bars([each.bar for each in scored])
-        store.write_signals([each.signal for each in scored if each.signal is not None])
-        store.write_gaps(gaps)
+
+def _write(store: Store, batch: list[Scored | Gap]) -> None:
+    scored = [each for each in batch if isinstance(each, Scored)]
+    store.write_bars([each.bar for each in scored])
+    store.write_signals([each.signal for each in scored if each.signal is not None])
+    store.write_gaps([each for each in batch if isinstance(each, Gap)])

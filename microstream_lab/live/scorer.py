@@ -6,11 +6,14 @@ order of time; what is kept is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from microstream_lab.engine import Engine, SignalModel
 from microstream_lab.live.tidings import Scored
 from microstream_lab.schema import Bar
+
+if TYPE_CHECKING:  # models load after the first bars are on the screen
+    from microstream_lab.engine import Engine, SignalModel
 
 __all__ = ["Scorer"]
 
@@ -48,29 +51,60 @@ class Scorer:
         list of Scored
             The kept bars as the new bundle sees them.
         """
-        self._engine = Engine(bundle)
-        return [Scored(bar, self._engine.update(bar)) for bar in self._bars.values()]
+        from microstream_lab.engine import Engine
+
+        engine = Engine(bundle)
+        scored = [Scored(bar, engine.update(bar)) for bar in self._bars.values()]
+        self._engine = engine  # only now: a bundle that cannot score them changes nothing
+        return scored
 
     def update(self, bar: Bar) -> list[Scored]:
-        """Take a bar and return what it changes: itself, and if it is a repair those after it."""
-        if bar.open_time > self._last:
-            self._last = bar.open_time
-            self._bars[bar.open_time] = bar
-            while len(self._bars) > self._keep:
-                del self._bars[next(iter(self._bars))]
-            return [Scored(bar, self._engine.update(bar) if self._engine else None)]
-        if bar.open_time not in self._bars and (
-            not self._bars or bar.open_time < next(iter(self._bars))
-        ):
-            return []
-        self._bars = dict(sorted((self._bars | {bar.open_time: bar}).items()))
-        return [each for each in self._again() if each.bar.open_time >= bar.open_time]
+        """Take one bar; see :meth:`take`."""
+        return self.take([bar])
 
-    def fill(self, bars: Iterable[Bar]) -> list[Scored]:
-        """Take bars of the past, in order; those known already stay."""
-        return [
-            scored for bar in bars if bar.open_time not in self._bars for scored in self.update(bar)
-        ]
+    def take(self, bars: Sequence[Bar]) -> list[Scored]:
+        """Take bars and return what they change: themselves, and after a repaired one the rest.
+
+        Of a bar older than all that are kept nothing can be said any more; it is returned as it is.
+        """
+        old = [bar for bar in bars if bar.open_time <= self._last]
+        changed = self._put_back(old)
+        for bar in bars:
+            if bar.open_time > self._last:
+                changed.append(self._append(bar))
+        return changed
+
+    def is_quick(self, bars: Sequence[Bar]) -> bool:
+        """Whether :meth:`take` has but these to score, none of the kept ones once more."""
+        return all(bar.open_time > self._last for bar in bars)
+
+    def _append(self, bar: Bar) -> Scored:
+        self._last = bar.open_time
+        self._bars[bar.open_time] = bar
+        while len(self._bars) > self._keep:
+            del self._bars[next(iter(self._bars))]
+        return Scored(bar, self._engine.update(bar) if self._engine else None)
+
+    def _put_back(self, bars: Sequence[Bar]) -> list[Scored]:
+        """Fit bars in where they belong, and score once more what comes after the first of them."""
+        oldest = next(iter(self._bars), 0)
+        too_old = [Scored(bar) for bar in bars if bar.open_time < oldest]
+        fitting = {bar.open_time: bar for bar in bars if bar.open_time >= oldest}
+        if not fitting:
+            return too_old
+        self._bars = dict(sorted((self._bars | fitting).items())[-self._keep :])
+        first = min(fitting)
+        return too_old + [each for each in self._again() if each.bar.open_time >= first]
+
+    def fill(self, bars: Iterable[Bar]) -> None:
+        """Take bars of the past before there is a bundle; those known already stay."""
+        merged = {bar.open_time: bar for bar in bars} | self._bars
+        self._bars = dict(sorted(merged.items())[-self._keep :])
+        self._last = max(self._bars, default=self._last)
+
+    def knows(self, bar: Bar) -> bool:
+        """Whether this very bar is among the kept ones."""
+        return self._bars.get(bar.open_time) == bar
 
     def _again(self) -> list[Scored]:
         if self._engine is None:

@@ -7,30 +7,33 @@ tab; and what it tells is always whole: a picture is never taken in the middle o
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import MicrostreamError, SettingsError
-from microstream_lab.live.course import Course, CourseOptions
+from microstream_lab.live.background import Background
+from microstream_lab.live.bulletin import Bulletin, Phase
+from microstream_lab.live.course import Course
+from microstream_lab.live.options import CourseOptions
 from microstream_lab.live.session_status import SessionStatus
 from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.state import MonitorState, Picture
-from microstream_lab.live.tidings import Note, Tiding
-from microstream_lab.registry import Registry
+from microstream_lab.live.tidings import Tiding
 from microstream_lab.schema import MARKETS, interval_us
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
+if TYPE_CHECKING:  # models load after the first bars are on the screen
+    from microstream_lab.bundle import ModelBundle
+
 __all__ = ["LiveSession"]
 
 log = logging.getLogger(__name__)
-
-_STOPPED_WITHIN_S = 10.0
 
 
 class LiveSession:
@@ -72,6 +75,7 @@ class LiveSession:
     """
 
     _running: ClassVar[dict[tuple[str, str, str], LiveSession]] = {}
+    _turn: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self,
@@ -101,17 +105,9 @@ class LiveSession:
             *(symbol.upper(), interval, source, bundle, market, window, speed, start, end, seed),
             stores=store is not False,
         )
-        self._course = Course(
-            self._options, settings, self._store, Registry(settings.models_path), self._take
-        )
-        self._lock, self._changed = threading.Lock(), threading.Condition()
-        self._state = MonitorState(interval, window)
-        self._listeners: list[Callable[[], None]] = []
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._phase = "new"
-        self._failure: MicrostreamError | None = None
+        self._course = Course(self._options, settings, self._store, self._take)
+        self._background = Background(f"live {symbol.upper()}", self._course.run, self._ended_with)
+        self._bulletin = Bulletin(MonitorState(interval, window))
 
     @property
     def interval(self) -> str:
@@ -165,27 +161,27 @@ class LiveSession:
 
     def start(self) -> Self:
         """Begin in the background; a session that runs goes on."""
-        if self._thread is not None and self._thread.is_alive():
-            return self
-        _require(self._phase == "new", f"session: found it {self._phase}", "a new one to start")
-        key = (self._options.market, self._options.symbol, self._options.interval)
-        if (earlier := self._running.pop(key, None)) is not None:
+        series, found = self._options.series, self._bulletin.phase
+        with self._turn:
+            if self._bulletin.runs:
+                return self
+            _require(found == "new", f"session: found it {found}", "a new one to start")
+            earlier, self._running[series] = self._running.get(series), self
+            self._bulletin.begin()
+        if earlier is not None:
             earlier.stop()
-        self._running[key] = self
-        self._phase = "starting"
-        self._thread = threading.Thread(target=self._main, name=f"live {key[1]}", daemon=True)
-        self._thread.start()
+        self._background.start()
         return self
 
     def stop(self) -> None:
-        """End it, with everything stored; no error if it has ended."""
-        thread, loop, task = self._thread, self._loop, self._task
-        if thread is None or not thread.is_alive():
-            return
-        if loop is not None and task is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(task.cancel)
-        if thread is not threading.current_thread():
-            thread.join(_STOPPED_WITHIN_S)
+        """End it within about two seconds, with everything stored; no error if it has ended.
+
+        What could not be ended in that time (a bundle in training, a store that somebody else
+        holds) is left to itself; :meth:`status` names it.
+        """
+        if self._bulletin.runs:
+            self._background.stop()
+            self._enter("stopped")  # in its place, should its thread be too busy to say so
 
     def __enter__(self) -> Self:
         return self.start()
@@ -218,25 +214,18 @@ class LiveSession:
         MicrostreamError
             What the session failed with.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._changed:
-            while self._phase in ("starting", "live"):
-                if bars is not None and self._course.n_bars >= bars:
-                    break
-                left = 1.0 if deadline is None else deadline - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(min(left, 1.0))  # a signal such as Ctrl-C gets its turn
-        if self._failure is not None:
-            raise self._failure
-        return self._course.n_bars
+        course, bulletin = self._course, self._bulletin
+        bulletin.wait(lambda: bars is not None and course.n_bars >= bars, timeout_s)
+        if bulletin.failure is not None:
+            raise bulletin.failure
+        return course.n_bars
 
     def status(self) -> SessionStatus:
         """How it is doing."""
         picture = self.picture()
         model, health = picture.model, picture.health
         return SessionStatus(
-            self._phase,
+            self._bulletin.phase,
             *self._course.series,
             bars=self._course.n_bars,
             trades=self._course.n_trades,
@@ -245,59 +234,58 @@ class LiveSession:
             reconnects=health.reconnects,
             version=(model.version or model.bundle_id) if model else "",
             provisional=bool(model and model.provisional),
-            error=str(self._failure or ""),
+            error=str(self._bulletin.failure or ""),
+            abandoned=self._bulletin.abandoned,
         )
 
     def picture(self) -> Picture:
         """What is to be seen at this moment; a copy that nothing changes."""
-        with self._lock:
-            return self._state.picture(_now())
+        return self._bulletin.picture(_now())
 
     def drawn(self, latency_us: int) -> None:
         """Take note that a frame was painted so long after its last trade."""
-        with self._lock:
-            self._state.drawn(latency_us)
+        self._bulletin.drawn(latency_us)
+
+    def latencies_us(self) -> tuple[int, ...]:
+        """From last trade to painted, of the last 512 frames that were, oldest first."""
+        return self._bulletin.latencies_us()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener`, from the session's thread, after each change; returns how to end it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._bulletin.listen(listener)
 
-    def _main(self) -> None:
-        """The thread: run the course to its end, whatever that is."""
-        try:
-            asyncio.run(self._run())
-            phase = "ended"
-        except asyncio.CancelledError:
-            phase = "stopped"
-        except Exception as error:
-            phase = "failed"
-            self._failure = error if isinstance(error, MicrostreamError) else _wrapped(error)
-            log.error("live session of %s failed", self._options.symbol, exc_info=error)
-            self._take([Note(_now(), f"the session has ended: {self._failure}", "error")])
-        self._enter(phase)
-
-    async def _run(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        await self._course.run()
+    def _ended_with(self, outcome: BaseException | None) -> None:
+        """The course is over, in the thread it ran in."""
+        if outcome is None or isinstance(outcome, asyncio.CancelledError):
+            self._enter("ended" if outcome is None else "stopped")
+            return
+        log.error("live session of %s failed", self._options.symbol, exc_info=outcome)
+        failure = outcome if isinstance(outcome, MicrostreamError) else _wrapped(outcome)
+        self._enter("failed", failure)
 
     def _take(self, tidings: list[Tiding]) -> None:
-        with self._lock:
-            for tiding in tidings:
-                self._state.update(tiding)
-        if self._phase == "starting" and self._course.is_live:
-            self._phase = "live"
-        self._tell()
+        self._bulletin.take(tidings, self._course.is_live)
 
-    def _enter(self, phase: str) -> None:
-        self._phase = phase
-        self._tell()
+    def _enter(self, phase: Phase, failure: MicrostreamError | None = None) -> None:
+        """The end, whoever is the first to say so."""
+        unstored = self._course.n_unstored
+        left = [f"{unstored:,} bars that are not stored"] if unstored else []
+        if self._bulletin.end(phase, failure, (*self._background.under_way, *left)):
+            with self._turn:
+                if self._running.get(self._options.series) is self:
+                    del self._running[self._options.series]
 
-    def _tell(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
-        for listener in tuple(self._listeners):
-            listener()
+    @classmethod
+    def _stop_all(cls) -> None:
+        """End every session, all at once; so that what has closed is stored when Python exits."""
+        running = list(cls._running.values())
+        for session in running:
+            session._background.ask()
+        for session in running:
+            session.stop()
+
+
+atexit.register(LiveSession._stop_all)
 
 
 def _require(holds: bool, found: str, expected: str) -> None:
@@ -305,7 +293,7 @@ def _require(holds: bool, found: str, expected: str) -> None:
         raise SettingsError(f"{found}, expected {expected}")
 
 
-def _wrapped(error: Exception) -> MicrostreamError:
+def _wrapped(error: BaseException) -> MicrostreamError:
     wrapped = MicrostreamError(f"unexpected {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

@@ -11,8 +11,9 @@ class SessionStatus(msgspec.Struct, frozen=True):
     """How a session is doing.
 
     ``phase`` is new, starting, live, stopped, ended (a replay that is over) or failed, and `error`
-    then says why; ``bars`` closed since the start, ``trades`` taken, gaps ``open`` and
-    ``repaired``; the bundle's ``version`` (or id) and whether it is provisional.
+    then says why; ``abandoned`` names what a stop did not wait for. ``bars`` closed since the
+    start, ``trades`` taken, gaps ``open`` and ``repaired``; the bundle's ``version`` (or id) and
+    whether it is provisional.
     """
 
     phase: str
@@ -27,3 +28,4 @@ class SessionStatus(msgspec.Struct, frozen=True):
     version: str
     provisional: bool
     error: str = ""
+    abandoned: tuple[str, ...] = ()

@@ -121,6 +121,11 @@ class MonitorState:
         """Bars in the window."""
         return len(self._window)
 
+    @property
+    def latencies_us(self) -> tuple[int, ...]:
+        """From last trade to painted, of the last frames that were, oldest first."""
+        return tuple(self._latencies)
+
     def update(self, tiding: Tiding) -> None:
         """Take the next tiding."""
         match tiding:
@@ -190,7 +195,7 @@ class MonitorState:
             if bar.open_time == self._last.bar.open_time:
                 self._last = scored
             return
-        self._last = scored
+        self._last, self._stale_since = scored, None
         if self._forming is not None and self._forming.open_time <= bar.open_time:
             self._forming = None
         if self._trade_time < bar.open_time + self._step:

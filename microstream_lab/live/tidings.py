@@ -13,7 +13,9 @@ import msgspec
 from microstream_lab.market.feed.records import Stale
 from microstream_lab.schema import Bar, Gap, Signal
 
-__all__ = ["Link", "Model", "Note", "Scored", "Stale", "Ticks", "Tiding"]
+__all__ = ["Link", "Model", "Note", "NoteKind", "Scored", "Stale", "Ticks", "Tiding"]
+
+NoteKind = Literal["note", "banner", "error"]
 
 
 class Ticks(msgspec.Struct, frozen=True, gc=False):
@@ -67,7 +69,7 @@ class Note(msgspec.Struct, frozen=True, gc=False):
 
     at: int
     text: str
-    kind: Literal["note", "banner", "error"] = "note"
+    kind: NoteKind = "note"
 
 
 Tiding = Ticks | Scored | Model | Link | Note | Stale | Gap

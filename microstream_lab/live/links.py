@@ -1,0 +1,36 @@
+"""The connections of a session's feed, watched so that whoever looks knows at once.
+
+Invariant: a lost connection and a silence are told within half a second, once each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from microstream_lab.live.pipeline import Pipeline
+from microstream_lab.live.tidings import Link, Stale, Tiding
+
+__all__ = ["watch_links"]
+
+_LOOK_S: Final = 0.25
+
+
+async def watch_links(
+    pipeline: Pipeline, symbol: str, tell: Callable[[list[Tiding]], None]
+) -> None:
+    """Tell lost connections and silences until cancelled."""
+    status, counters = pipeline.stream.status, pipeline.feed.counters
+    losses, silences, dials = 0, 0, 0
+    while True:
+        now = time.time_ns() // 1_000
+        if status.losses > losses or counters.stale > silences:
+            last = pipeline.assembler.last_trade(symbol)
+            since = now if last is None else min(now, last.trade_time)
+            tell([Stale(symbol, since, now)])
+        if (status.losses, status.dials) != (losses, dials):
+            tell([Link(status.losses, status.dials, now)])
+        losses, silences, dials = status.losses, counters.stale, status.dials
+        await asyncio.sleep(_LOOK_S)
