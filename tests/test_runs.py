@@ -216,3 +216,39 @@ def test_typed_parameters_are_read_as_the_notebooks_types(settings: Settings) ->
     for wrong in ("n_regimes", "n_regime=4", "n_regimes=four"):
         with pytest.raises(ParameterError, match="n_regimes"):
             runs.typed_parameters(path, [wrong], settings)
+
+
+def test_run_stopped_while_it_is_written_down_is_kept_as_failed(settings: Settings) -> None:
+    class Interrupted(Table):
+        def write_run(self, run: Run) -> None:
+            super().write_run(run)
+            if run.status == "running":
+                raise KeyboardInterrupt
+
+    notebook, table = write_notebook(settings.path("notebooks")), Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook(notebook, settings=settings, store=table)
+    assert [run.status for run in table.rows] == ["running", "failed"]
+    assert table.rows[-1].error == "interrupted"
+    assert settings.path(table.rows[-1].report or "").exists()
+
+
+def test_tables_that_a_notebook_records_lie_beside_its_report(settings: Settings) -> None:
+    record = (
+        "import pandas as pd\nfrom microstream_lab.research.metrics import record_table\n"
+        "record_table('stability', pd.DataFrame({'x': [1 / 3]}, index=pd.Index(['a'], name='who')))"
+    )
+    notebook = write_notebook(settings.path("notebooks"), record)
+    run = run_notebook(notebook, settings=settings)
+    folder = settings.path(run.report or "").parent
+    assert (folder / "stability.csv").read_text() == "who,x\na,0.333333\n"
+    assert "0.333333" not in (folder / "report.html").read_text()
+
+
+def test_a_table_without_a_name_for_a_file_is_refused() -> None:
+    from pandas import DataFrame
+
+    from microstream_lab.research.metrics import record_table
+
+    with pytest.raises(RunError, match=r"found the name '\.\./x'"):
+        record_table("../x", DataFrame())

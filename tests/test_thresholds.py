@@ -62,11 +62,12 @@ def test_switches_are_counted_between_known_regimes_by_hour_of_them():
 
 
 def test_narrowest_band_keeps_the_rate_and_a_narrower_one_does_not():
-    values = np.random.default_rng(1).normal(size=20_000).cumsum() / 30
+    generator = np.random.default_rng(1)
+    values = np.sin(np.arange(20_000) / 300) + generator.normal(0, 0.2, 20_000)
     band = narrowest_band(values, [0.0], 0.2, MINUTE)
     assert band > 0
     assert switches_per_hour(hysteresis(values, [0.0], band), MINUTE) <= 0.2
-    assert switches_per_hour(hysteresis(values, [0.0], band - 0.01), MINUTE) > 0.2
+    assert switches_per_hour(hysteresis(values, [0.0], band - 0.005), MINUTE) > 0.2
     assert narrowest_band(values, [0.0], 1e6, MINUTE) == 0
     with pytest.raises(SettingsError, match="max_switches"):
         narrowest_band(values, [0.0], 0, MINUTE)

@@ -137,7 +137,7 @@ def walk_through_crises(
     bars: pd.DataFrame,
     events: pd.DataFrame,
     trainers: Mapping[str, Trainer],
-    train: Span = "180D",
+    train: Span = "365D",
     refit: Span = "30D",
     *,
     since: object = "2020-01-01",

@@ -15,11 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
-from jupyter_client.kernelspec import NoSuchKernel
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.exceptions import PapermillExecutionError
 
 from microstream_lab.errors import NotebookFailedError
 from microstream_lab.settings import Settings
@@ -50,6 +46,12 @@ def execute(
     NotebookFailedError
         Naming the cell and the exception, the time limit or the death of the kernel.
     """
+    # Slow to import, and a run that is stopped meanwhile is written down already.
+    import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
     deadline = time.monotonic() + timeout_s
     try:
         with _kernel_environment(settings), _quiet("papermill"):

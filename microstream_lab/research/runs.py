@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import nbformat
 
@@ -33,9 +33,11 @@ from microstream_lab.research.parameters import (
     parse_text,
     validated,
 )
-from microstream_lab.research.report import ReportHead, render_report
 from microstream_lab.settings import Settings
 from microstream_lab.store.results import Run
+
+if TYPE_CHECKING:
+    from microstream_lab.research.report import ReportHead
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
@@ -101,8 +103,8 @@ def run_notebook(
     known = notebook_parameters(read_notebook(path), path.name)
     given = validated(parameters or {}, known, path.name)
     run, folder = _opened(path, known, given, settings, clock())
-    _keep(run, folder, store)
     try:
+        _keep(run, folder, store)
         with _sigterm_interrupts():
             execute(
                 path,
@@ -182,6 +184,8 @@ def _finish(
     for name, text in read_tables(executed).items():
         (folder / f"{name}.csv").write_text(text, encoding="utf-8")
     try:
+        from microstream_lab.research.report import render_report  # slow to import
+
         html = render_report(executed, _head(run, known), source.parent)
         (folder / REPORT).write_text(html, encoding="utf-8")
     finally:
@@ -206,6 +210,8 @@ def _moment(micros: int) -> datetime:
 
 
 def _head(run: Run, known: Mapping[str, Parameter]) -> ReportHead:
+    from microstream_lab.research.report import ReportHead
+
     took_s = ((run.ended_at or run.started_at) - run.started_at) / 1e6
     changed = (name for name, value in run.parameters.items() if value != known[name].default)
     return ReportHead(

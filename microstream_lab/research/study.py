@@ -58,7 +58,7 @@ class Study:
     recipes: Sequence[str] = ("default", "seed")
     groups: Sequence[str] = GROUPS
     refit: Span = "30D"
-    crisis_train: Span = "180D"
+    crisis_train: Span = "365D"
     crisis_refit: Span = "30D"
     crisis_since: str = "2020-01-01"
 
