@@ -13,20 +13,25 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from microstream_lab import AggTrade, BarBuilder
+from microstream_lab import BarBuilder
+from microstream_lab.live.assembler import Assembler
 from microstream_lab.market.feed import Feed
 from microstream_lab.market.feed.messages import decode
+from microstream_lab.schema import AggTrade, Watermark
 
 GOAL = 0.35
-CHUNK = 500
-N_CHUNKS = 400
+START, MINUTE = 1_700_000_000_000_000, 60_000_000
+FIRST_ID, FIRST_SINGLE_ID = 3_000_000_000, 3_735_683_259
+CHUNK = 1_024
+"""Messages in one go, as a busy socket delivers them; none waits for more than have come."""
+N_CHUNKS = 200
 
 
 def make_messages(n: int, seed: int = 0) -> list[bytes]:
     """Combined-stream aggTrade messages as the exchange writes them, in microseconds."""
     rng = random.Random(seed)
-    messages, when, single, price = [], 1_700_000_000_000_000, 3_735_683_259, 61_837.63
-    for agg_id in range(3_000_000_000, 3_000_000_000 + n):
+    messages, when, single, price = [], START, FIRST_SINGLE_ID, 61_837.63
+    for agg_id in range(FIRST_ID, FIRST_ID + n):
         when += int(rng.expovariate(1 / 20_000))
         price = round(price + rng.choice((-0.01, 0.0, 0.01)), 2)
         last = single + rng.choice((0, 0, 0, 1, 3))
@@ -60,14 +65,27 @@ def contiguity() -> Run:
     return feed.drain
 
 
+def bar() -> Run:
+    """Trades into bars, those of one wake-up after each other."""
+    builder = BarBuilder("BTCUSDT", "1m")
+
+    def over(trades: list[AggTrade]) -> None:
+        place = 0
+        while (place := builder.absorb(trades, place)) < len(trades):
+            builder.update(trades[place])
+            place += 1
+
+    return over
+
+
 def whole_path() -> Run:
-    """Decode, check contiguity, fold into a bar."""
-    feed, builders = Feed(["BTCUSDT"]), {"BTCUSDT": BarBuilder("BTCUSDT", "1m")}
+    """What the recorder does: decode, check contiguity, fold into a bar."""
+    feed, assembler = Feed(["BTCUSDT"]), Assembler(["BTCUSDT"], "1m")
+    first, single = FIRST_ID - 1, FIRST_SINGLE_ID - 1
+    assembler.resume(Watermark("BTCUSDT", "1m", first, single, START // MINUTE * MINUTE, 1.0))
 
     def over(frames: list[tuple[bytes, int]]) -> None:
-        for event in feed.drain(frames):
-            if isinstance(event, AggTrade):
-                builders[event.symbol].update(event)
+        assembler.update(feed.drain(frames), 0)
 
     return over
 
@@ -88,7 +106,7 @@ def measure() -> dict[str, tuple[float, float]]:
         "json.loads": (each(json.loads), messages),
         "decode": (each(decode), messages),
         "decode, contiguity": (contiguity(), frames),
-        "bar": (each(BarBuilder("BTCUSDT", "1m").update), trades),
+        "bar": (bar(), trades),
         "message -> bar": (whole_path(), frames),
     }
     taken: dict[str, list[float]] = {name: [] for name in paths}

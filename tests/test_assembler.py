@@ -295,6 +295,10 @@ def test_trade_of_a_closed_bar_has_its_bars_made_anew() -> None:
     assembler = opened(stream)
     batch = assembler.update(stream[1:], 0)
     assert assembler.counts.late == 1
+    hit = {odd.trade_time // MINUTE * MINUTE, trades[place].trade_time // MINUTE * MINUTE}
+    stored = {bar.open_time: bar.quality for bar in batch.bars}
+    assert {time for time, quality in stored.items() if quality == "partial"} == hit
+    assert debts_of([], "1m", {SYMBOL: hit}) != []  # what a run after a kill would find
     (debt,) = assembler.payable()
     rebuild = Rebuild(SYMBOL, "1m", "spot", debt.start, debt.end)
     rebuild.add(stream)

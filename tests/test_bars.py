@@ -7,18 +7,18 @@ import json
 import pickle
 import subprocess
 import sys
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, localcontext
+from itertools import compress, pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from microstream_lab.bars import BarBuilder, bars_from_trades, folding
-from microstream_lab.bars.summing import added, joined, settled
 from microstream_lab.errors import DataError, LateTradeError, SettingsError
 from microstream_lab.schema import (
     BAR_COLUMNS,
@@ -381,7 +381,7 @@ def test_unusable_trades_are_refused() -> None:
         bars_from_trades(tape.iloc[:0], "1m")
     with pytest.raises(DataError, match="2 values of symbol"):
         bars_from_trades(tape.assign(symbol=["A", "B"]), "1m")
-    with pytest.raises(DataError, match="a quantity that is not finite"):
+    with pytest.raises(DataError, match="a quantity that is negative, not finite"):
         bars_from_trades(tape.assign(quantity=[1.0, np.nan]), "1m")
     with pytest.raises(SettingsError, match="7m"):
         bars_from_trades(tape, "7m")
@@ -389,22 +389,95 @@ def test_unusable_trades_are_refused() -> None:
         BarBuilder("XUSDT", "7m")
 
 
-def running(numbers: list[float]) -> tuple[float, float]:
-    total = lost = 0.0
-    for number in numbers:
-        total, lost = added(total, lost, number)
-    return total, lost
+scales = st.sampled_from([(4, 8), (10, 6), (16, 8), (18, 0), (9, 1)])
+"""Digits of a number in all, and behind the point; a float holds fifteen."""
 
 
-@given(st.lists(st.integers(1, 10**14), min_size=1, max_size=300))
+@st.composite
+def decimals(draw: st.DrawFn, n: int) -> list[Decimal]:
+    digits, places = draw(scales)
+    largest = 10 ** min(digits, 15) - 1
+    rows = st.lists(st.integers(1, largest), min_size=n, max_size=n)
+    return [Decimal(unit).scaleb(-places) for unit in draw(rows)]
+
+
+def half_up(number: Decimal) -> float:
+    return float(number.quantize(Decimal("1e-8"), rounding=ROUND_HALF_UP))
+
+
+@given(st.integers(1, 300), st.data())
+@settings(max_examples=200, deadline=None)
+def test_sums_of_any_size_are_the_nearest_floats(n: int, data: st.DataObject) -> None:
+    price, size = data.draw(decimals(n)), data.draw(decimals(n))
+    assume(sum(p * q for p, q in zip(price, size, strict=True)) < 10**17)
+    sold = [bool(k % 3) for k in range(n)]
+    tape = [trade(k + 1, T0 + k, float(price[k]), float(size[k]), sold=sold[k]) for k in range(n)]
+    with localcontext(prec=60):
+        amounts = [p * q for p, q in zip(price, size, strict=True)]
+        expected = tuple(
+            half_up(sum(compress(numbers, chosen), Decimal(0)))
+            for chosen in ([True] * n, [not each for each in sold])
+            for numbers in (size, amounts)
+        )
+    (bar,), (batch,) = streamed(tape), iter_bars(bars_from_trades(frame(tape), "1m"))
+    names = ("volume", "quote_volume", "taker_buy_base", "taker_buy_quote")
+    assert tuple(getattr(bar, name) for name in names) == expected
+    assert values(batch) == values(bar)
+
+
+def test_a_busy_day_of_large_trades_loses_no_decimal() -> None:
+    n, amount = 50_000, Decimal("61837.63") * Decimal("99.99999")
+    tape = [trade(k + 1, T0 + k, 61837.63, 99.99999) for k in range(n)]
+    (bar,) = streamed(tape)
+    assert (bar.volume, bar.quote_volume) == (float(n * Decimal("99.99999")), float(n * amount))
+    assert bar.taker_buy_quote == bar.quote_volume
+    (batch,) = iter_bars(bars_from_trades(frame(tape), "1m"))
+    assert values(batch) == values(bar)
+
+
+@given(tapes(), st.lists(st.integers(0, 60), max_size=5))
 @settings(max_examples=100, deadline=None)
-def test_sums_end_on_the_eighth_decimal(units: list[int]) -> None:
-    half = len(units) // 2
-    sides = [running([unit / 1e8 for unit in part]) for part in (units[:half], units[half:])]
-    expected = float(Decimal(sum(units)).scaleb(-8))
-    assert settled(*joined(*sides[0], *sides[1])) == pytest.approx(expected, rel=4e-16, abs=0)
-    if sum(units) < 2**51:  # 22 million: beyond, the summands themselves are not exact enough
-        assert settled(*joined(*sides[0], *sides[1])) == expected
+def test_trades_absorbed_together_make_the_bars_of_trades_taken_singly(
+    tape: list[AggTrade], cuts: list[int]
+) -> None:
+    builder, bars, places = BarBuilder("XUSDT", "1m"), [], [0, *sorted(cuts), len(tape)]
+    for start, stop in pairwise(places):
+        part, place = tape[start:stop], 0
+        while (place := builder.absorb(part, place)) < len(part):
+            bars += builder.update(part[place])
+            place += 1
+    assert bars == streamed(tape)[:-1]
+    assert builder.flush() == streamed(tape)[-1]
+
+
+def test_absorbing_stops_at_a_hole_a_late_trade_and_a_new_bar() -> None:
+    for odd in (trade(4, T0 + 2), trade(3, T0 - 1), trade(3, T0 + MINUTE)):
+        builder = BarBuilder("XUSDT", "1m")
+        assert builder.absorb([trade(1, T0)]) == 0
+        builder.update(trade(1, T0))
+        assert builder.absorb([trade(1, T0), trade(2, T0 + 1), odd], 1) == 2
+
+
+def test_builder_holds_a_bounded_number_of_trades() -> None:
+    builder = BarBuilder("XUSDT", "1d")
+    for k in range(10_000):
+        builder.update(trade(k, T0 + k))
+        assert len(builder._held) <= 1_024
+    assert builder.absorb([trade(k, T0 + k) for k in range(10_000, 20_000)]) == 10_000
+    assert len(builder._held) <= 1_024
+    assert builder.flush().trades == 20_000  # type: ignore[union-attr]
+
+
+def test_a_watermark_far_in_the_future_is_refused_and_changes_nothing() -> None:
+    builder = BarBuilder("XUSDT", "1s")
+    builder.update(trade(1, T0))
+    before = builder.forming
+    with pytest.raises(DataError, match=r"1s bars of XUSDT: found a watermark of 9"):
+        builder.advance(9 * 10**17)
+    with pytest.raises(DataError, match="1s bars of XUSDT"):
+        builder.update(trade(2, 9 * 10**17))
+    assert builder.forming == before
+    assert len(builder.advance(T0 + 10**8)) == 100
 
 
 def captured_trades(folder: Path) -> list[AggTrade]:

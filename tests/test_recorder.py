@@ -203,6 +203,37 @@ def test_restart_pays_what_the_run_before_owed(tmp_path: Path) -> None:
     check()
 
 
+def test_restart_pays_for_partial_bars_that_no_gap_explains(tmp_path: Path) -> None:
+    @run_async
+    async def check() -> None:
+        trades = make_trades(list(range(8)))
+        async with LocalExchange(trades, None, play_from=START + 6 * MINUTE) as exchange:
+            store = Store(tmp_path / "store.duckdb")
+            known = bars_from_trades(trades, "1m").iloc[:5].copy()
+            known.iloc[2, known.columns.get_loc("volume")] = 0.0  # a trade came late, say
+            known.iloc[[0, 2], known.columns.get_loc("quality")] = "partial"
+            store.write_bars(known)
+            mark = Watermark(SYMBOL, "1m", 74, 924, START + 5 * MINUTE, 100.24, "sim")
+            hopeless = Gap(
+                *(SYMBOL, 1, 2, START - 1, START, "stream; unknown to the exchange", 1),
+                market="sim",
+            )
+            store.write_live([], [hopeless], [mark])
+            recorder = make_recorder(exchange, store)
+            await record_until(
+                recorder,
+                lambda: (
+                    reached(recorder, START + 8 * MINUTE)()
+                    and store.bars(SYMBOL, "1m", market="sim")["quality"].iloc[2] == "repaired"
+                ),
+            )
+            bars = store.bars(SYMBOL, "1m", market="sim")
+            assert_same_bars(bars, bars_from_trades(trades, "1m"))
+            assert bars["quality"].iloc[0] == "partial"
+
+    check()
+
+
 def test_doctored_kline_is_logged_by_the_pipeline(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

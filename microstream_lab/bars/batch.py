@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from microstream_lab.bars.summing import LARGEST, rows_to_sum, settled
 from microstream_lab.errors import DataError
 from microstream_lab.schema import (
     BAR_VALUES,
@@ -61,8 +62,8 @@ def bars_from_trades(
     Raises
     ------
     DataError
-        If a column is missing, there are no trades, a number is not finite, or ``agg_id`` does not
-        rise from row to row.
+        If a column is missing, there are no trades, a number is negative or not finite, or
+        ``agg_id`` does not rise from row to row.
     """
     from microstream_lab.bars.folding import fold, survey  # numba loads with the first batch only
 
@@ -79,10 +80,14 @@ def bars_from_trades(
         times, *columns = (_fixed(column[order]) for column in (times, *columns))
     open_times = _open_times(times, step, until)
     price, quantity, first_ids, last_ids, maker = columns
-    values = fold(times, price, quantity, first_ids, last_ids, maker, step, len(open_times))
+    rows = rows_to_sum(price, quantity)
+    prices, exact, estimate, counts = fold(
+        times, price, *rows, first_ids, last_ids, maker, step, len(open_times)
+    )
     quality = np.zeros(len(open_times), dtype=np.int8)
     if n_holes:
         _mark_holes(quality, agg_ids, (in_id_order - open_times[0]) // step)
+    values = (prices, settled(exact, estimate), counts)
     return _bars_frame(open_times, values, quality, trades, interval)
 
 
@@ -98,8 +103,10 @@ def _require_trades(trades: pd.DataFrame) -> None:
             found = f"{trades[name].nunique()} values of {name}"
             raise DataError("trades", found, "trades of one symbol")
     for name in ("price", "quantity"):
-        if not np.isfinite(trades[name].to_numpy(np.float64).sum()):
-            raise DataError("trades", f"a {name} that is not finite", "finite numbers")
+        values = trades[name].to_numpy(np.float64)
+        if not (values.min() >= 0 and values.max() < LARGEST):  # nor is NaN
+            found = f"a {name} that is negative, not finite or too large"
+            raise DataError("trades", found, f"numbers below {LARGEST:g}")
 
 
 def _plain(column: pd.Series[Any]) -> NDArray[Any]:
@@ -143,7 +150,7 @@ def _bars_frame(
     interval: str,
 ) -> pd.DataFrame:
     prices, sums, counts = values
-    columns = (*prices.T, *sums[:, :2].T, counts, *sums[:, 2:].T)
+    columns = (*prices.T, *sums[:, 0].T, counts, *sums[:, 1].T)
     index = pd.DatetimeIndex(open_times.view("M8[us]"), tz="UTC", name="open_time")
     bars = pd.DataFrame(dict(zip(BAR_VALUES, columns, strict=True)), index=index)
     bars["quality"] = pd.Categorical.from_codes(quality, pd.Index(QUALITIES))

@@ -1,48 +1,86 @@
-"""Sums that end on the exchange's own last digit: compensated, then rounded to eight decimals.
+"""Sums without any rounding but the last: whole numbers of 1e-8, products of 1e-16.
 
-Invariant: only float and integer operations whose result IEEE 754 fixes, so that the compiled and
-the plain caller get the same bits. A running sum is a pair ``(total, lost)`` and stands for
-``total - lost``, Kahan's compensated sum.
+Invariant: nothing is lost, so that neither the order of adding nor the size of a sum shows in the
+result, and whoever adds the same trades ends on the same bits.
 
-References
-----------
-Kahan (1965), Further remarks on reducing truncation errors. Knuth, TAOCP 2, section 4.2.2, for the
-exact error of one addition.
+A sum is kept twice: modulo 2**64, as 64 bits hold it however large it grows, and as the estimate
+that floats give. The estimate is off by far less than 2**63, and the one number that fits both is
+the sum.
 """
 
 from __future__ import annotations
 
-import math
+from typing import Final
 
-__all__ = ["added", "joined", "settled"]
+import numpy as np
+from numpy.typing import NDArray
 
-_UNITS = 100_000_000
-_EXACT_BELOW = 90_071_992  # 2**53 units of 1e-8: beyond, a float cannot hold every eighth decimal
+__all__ = ["LARGEST", "UNITS", "in_units", "rows_to_sum", "settled"]
+
+UNITS: Final = 100_000_000
+LARGEST: Final = 1e18
+"""Prices and sizes stay below this, or not even estimates would be any good."""
+
+_ALL_DECIMALS: Final = 2.0**51 / UNITS
+_NO_ROOM: Final = 2.0 ** np.array([26, 29, 33, 36, 39, 43, 46, 49])
+"""From each of these on, a float has room for one decimal less: eight below, none beyond."""
+_WHOLE, _REST = divmod(2**64, UNITS)
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
-def added(total: float, lost: float, value: float) -> tuple[float, float]:
-    """The running sum with `value` added, and what the addition lost."""
-    step = value - lost
-    larger = total + step
-    return larger, (larger - total) - step
+def in_units(values: Floats) -> Ints:
+    """Values of at most eight decimals as whole numbers of 1e-8, modulo 2**64.
 
-
-def settled(total: float, lost: float) -> float:
-    """The float nearest to ``total - lost`` rounded to eight decimals.
-
-    The whole part is set aside first: scaling a sum of tens of millions by 1e8 in one float would
-    lose the digit that is to be kept.
+    A value of 67 million and more is taken for one of as many decimals as a float has room for.
     """
-    whole = math.floor(total)
-    units = math.floor((total - whole - lost) * _UNITS + 0.5)
-    if whole < _EXACT_BELOW:
-        return (whole * _UNITS + units) / _UNITS
-    return whole + units / _UNITS
+    if values.max() < _ALL_DECIMALS:
+        return np.rint(values * UNITS).astype(np.int64)
+    whole = np.floor(values)
+    coarse = 10 ** np.searchsorted(_NO_ROOM, values, side="right")
+    rest = np.rint((values - whole) * (UNITS // coarse)).astype(np.int64) * coarse
+    return whole.astype(np.int64) * UNITS + rest
 
 
-def joined(total: float, lost: float, other: float, other_lost: float) -> tuple[float, float]:
-    """The running sum of two running sums, with the error of adding them kept."""
-    both = total + other
-    shadow = both - total
-    error = (total - (both - shadow)) + (other - shadow)
-    return both, lost + other_lost - error
+def rows_to_sum(price: Floats, quantity: Floats) -> tuple[Ints, Floats]:
+    """Size and amount of every trade, in units of 1e-8 and 1e-16.
+
+    Returns
+    -------
+    exact : ndarray of shape (2, n_trades)
+        Modulo 2**64.
+    estimate : ndarray of shape (2, n_trades)
+        The same in floats.
+    """
+    sizes = in_units(quantity)
+    exact = np.stack([sizes, in_units(price) * sizes])
+    return exact, np.stack([quantity * UNITS, price * quantity * (UNITS * UNITS)])
+
+
+def settled(exact: Ints, estimate: Floats) -> Floats:
+    """The floats nearest to sums, those of amounts rounded to eight decimals, half a unit upwards.
+
+    Parameters
+    ----------
+    exact, estimate : ndarray of shape (..., 2)
+        A sum of sizes and a sum of amounts, each known twice.
+    """
+    turns = np.rint((estimate - exact) / 2.0**64)
+    if estimate[..., 0].max() > 2.0**62 or estimate[..., 1].max() > 2.0**62 * UNITS:
+        return _settled_large(exact, turns)
+    units = exact.copy()  # of the sizes: below 2**62 they have not made a turn
+    high, low = turns[..., 1].astype(np.int64), exact[..., 1]
+    carried = (high * _REST + low % UNITS + UNITS // 2) // UNITS
+    units[..., 1] = high * _WHOLE + low // UNITS + carried
+    return np.where(units < 2**53, units / UNITS, units // UNITS + units % UNITS / UNITS)
+
+
+def _settled_large(exact: Ints, turns: Floats) -> Floats:
+    """What :func:`settled` does, in numbers without a limit."""
+    values = np.empty(exact.shape)
+    for place in np.ndindex(exact.shape):
+        total = int(exact[place]) + (int(turns[place]) << 64)
+        is_amount = place[-1] == 1
+        values[place] = ((total + UNITS // 2) // UNITS if is_amount else total) / UNITS
+    return values

@@ -8,7 +8,8 @@ is missing. What waits is bounded in time and number.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -16,7 +17,7 @@ from microstream_lab.errors import DataError
 from microstream_lab.live.line import Line
 from microstream_lab.live.rebuild import Rebuild
 from microstream_lab.live.records import UNKNOWN, Batch, Counts, Debt, Opening, Patience
-from microstream_lab.market.feed.messages import Kline
+from microstream_lab.market.feed.messages import Kline, StreamTrade
 from microstream_lab.market.feed.records import Event, Fill, Mismatch, Reset
 from microstream_lab.schema import PARTIAL, AggTrade, Bar, Gap, Watermark, interval_us
 
@@ -74,8 +75,6 @@ class Assembler:
             symbol: Line(symbol, interval, market, self.patience, self.counts, keep_trades)
             for symbol in symbols
         }
-        self._direct: dict[str, Callable[[AggTrade], list[Bar]]] = {}
-        self._last: dict[str, AggTrade] = {}
         self.openings: list[Opening] = []
         self.wanted: list[Gap] = []
         self.klines: list[Kline] = []
@@ -91,91 +90,77 @@ class Assembler:
             The last trade that is kept, if trades are. Those after it come again; as far as their
             bars are stored they are only told.
         """
-        line = self._lines[watermark.symbol]
-        line.resume(watermark, kept)
-        self._admit(line)
+        self._lines[watermark.symbol].resume(watermark, kept)
 
     def update(self, events: Iterable[Event], now: int) -> Batch:
         """Take the feed's next events, received by `now` (us)."""
-        batch, direct, last, n_passed = Batch(), self._direct, self._last, 0
-        keep = batch.trades.append if self.keeps_trades else None
+        batch, runs = Batch(), defaultdict[str, list[AggTrade]](list)
         for event in events:
-            if not isinstance(event, AggTrade):
+            # What isinstance would say, which is far slower to ask for every trade.
+            if type(event) is StreamTrade or type(event) is AggTrade:
+                runs[event.symbol].append(event)
+            else:
+                self._pass(runs, now, batch)
                 self._note(event, now, batch)
-                continue
-            symbol = event.symbol
-            try:
-                closed = direct[symbol](event)
-            except KeyError:
-                self._queue(event, now, batch)
-                continue
-            except DataError as error:
-                self._recall(event, error, batch)
-                continue
-            last[symbol] = event
-            n_passed += 1
-            if keep is not None:
-                keep(event)
-            if closed:
-                self._lines[symbol].close(closed, event.agg_id - 1, event.first_id - 1, batch)
-        self.counts.trades += n_passed
+        self._pass(runs, now, batch)
         return batch
 
-    def _queue(self, trade: AggTrade, now: int, batch: Batch) -> None:
-        line = self._lines[trade.symbol]
+    def _pass(self, runs: dict[str, list[AggTrade]], now: int, batch: Batch) -> None:
+        """Let trades into their bars, or into the queue; a symbol's are in order."""
+        for symbol, run in runs.items():
+            line, place = self._lines[symbol], 0
+            while place < len(run):
+                if line.is_direct:
+                    place = self._pass_straight(line, run, place, batch)
+                else:
+                    self._queue(line, run[place], now, batch)
+                    place += 1
+        runs.clear()
+
+    def _pass_straight(self, line: Line, run: list[AggTrade], start: int, batch: Batch) -> int:
+        """Let trades into the forming bar, and the one after them into the next.
+
+        Returns the place of the next trade.
+        """
+        stop = line.builder.absorb(run, start)
+        if stop < len(run):
+            trade = run[stop]
+            try:
+                if closed := line.builder.update(trade):
+                    line.close(closed, trade.agg_id - 1, trade.first_id - 1, batch)
+            except DataError as error:
+                line.recall(error, batch)
+            stop += 1
+        line.last = run[stop - 1]
+        self.counts.trades += stop - start
+        if self.keeps_trades:
+            batch.trades += run[start:stop]
+        return stop
+
+    def _queue(self, line: Line, trade: AggTrade, now: int, batch: Batch) -> None:
         line.take(trade, now, batch)
         if line.opening is not None and line.opening.first_id == trade.agg_id:
             self.openings.append(line.opening)
-        self._admit(line)
-
-    def _recall(self, trade: AggTrade, error: DataError, batch: Batch) -> None:
-        line = self._lines[trade.symbol]
-        self._detain(line)
-        line.recall(error)
-        line.last = trade
-        self.counts.trades += 1
-        if self.keeps_trades:
-            batch.trades.append(trade)
-
-    def _admit(self, line: Line) -> None:
-        """Let the line's next trades take the short way, if they can."""
-        if line.is_direct and line.last is not None:
-            self._direct[line.symbol] = line.builder.update
-            self._last[line.symbol] = line.last
-        else:
-            self._detain(line)
-
-    def _detain(self, line: Line) -> None:
-        if self._direct.pop(line.symbol, None) is not None:
-            line.last = self._last[line.symbol]
 
     def _note(self, event: Event, now: int, batch: Batch) -> None:
         match event:
             case Gap():
-                line = self._lines[event.symbol]
-                self._detain(line)
-                line.tell(event, now, batch)
+                self._lines[event.symbol].tell(event, now, batch)
                 self.wanted.append(event)
             case Kline():
                 self.klines.append(event)
             case Fill():
                 self._fill(event, now, batch)
             case Mismatch():
-                line = self._lines[event.symbol]
-                self._detain(line)
-                line.doubt()
+                self._lines[event.symbol].doubt()
             case Reset():
-                line = self._lines[event.symbol]
-                self._detain(line)
-                line.reset(batch)
+                self._lines[event.symbol].reset(batch)
 
     def open(self, opening: Opening, first_id: int | None, now: int) -> Batch:
         """Answer an opening: the id of the first trade from its time on; None if unknown."""
         batch, line = Batch(), self._lines[opening.symbol]
-        if line.opening == opening:
-            if (gap := line.open(first_id, now, batch)) is not None:
-                self.wanted.append(gap)
-            self._admit(line)
+        if line.opening == opening and (gap := line.open(first_id, now, batch)) is not None:
+            self.wanted.append(gap)
         return batch
 
     def fill(self, fill: Fill, now: int) -> Batch:
@@ -188,7 +173,6 @@ class Assembler:
         line = self._lines[fill.gap.symbol]
         if line.is_waiting:
             line.fill(fill, now, batch)
-            self._admit(line)
 
     def wants(self, part: Gap) -> bool:
         """Whether a part of a gap is still waited for."""
@@ -201,15 +185,12 @@ class Assembler:
             if line.is_waiting:
                 is_crowded = self.counts.waiting > self.patience.hold_limit
                 line.tick(now, is_crowded, batch)
-                self._admit(line)
         return batch
 
     def last_trade(self, symbol: str) -> AggTrade | None:
         """The last trade that reached its bar; None before the first or while some wait."""
         line = self._lines[symbol]
-        if line.is_waiting:
-            return None
-        return self._last.get(symbol) if symbol in self._direct else line.last
+        return None if line.is_waiting else line.last
 
     def forming(self, symbol: str) -> Bar | None:
         """The forming bar as it stands, called partial."""

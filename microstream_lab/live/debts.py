@@ -6,7 +6,7 @@ Invariant: a bar is in one debt at most; it is told when all its bars are closed
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,7 +17,7 @@ from microstream_lab.schema import PARTIAL, Bar, Gap, interval_us
 __all__ = ["Debts", "debts_of"]
 
 _REVISIONS: Final = 1_000
-_RECENT: Final = 32
+_RECENT: Final = 128
 
 
 class Debts:
@@ -55,15 +55,16 @@ class Debts:
         """Take note of a bar that went out."""
         self._recent.append(bar)
 
-    def take_back(self, gap: Gap) -> list[Bar]:
-        """Bars since the trade before a gap that went out as whole, now called partial.
+    def take_back(self, since: int) -> list[Bar]:
+        """Bars that went out as whole and end after `since` (us), now called partial.
 
-        They were closed by a proof, for which the exchange may have counted without the trades
-        that it does not know.
+        So whoever comes after a kill sees in the store what is owed. Bars that a gap follows were
+        closed by a proof, for which the exchange may have counted without the trades that it does
+        not know; others lack a trade that came late.
         """
         taken = []
         for place, bar in enumerate(self._recent):
-            if bar.open_time + self._step > gap.from_time and bar.quality != PARTIAL:
+            if bar.open_time + self._step > since and bar.quality != PARTIAL:
                 bar = replace(bar, quality=PARTIAL, revision=bar.revision + 1)
                 self._recent[place] = bar
                 self._revisions[bar.open_time] = bar.revision
@@ -80,13 +81,35 @@ class Debts:
         return revisions
 
 
-def debts_of(gaps: Iterable[Gap], interval: str) -> list[Debt]:
-    """What an earlier run owes: the bars touched by gaps on record that can still be filled."""
+def debts_of(
+    gaps: Iterable[Gap], interval: str, partial: Mapping[str, Iterable[int]] | None = None
+) -> list[Debt]:
+    """What an earlier run owes.
+
+    Parameters
+    ----------
+    gaps : iterable of Gap
+        Those on record that are not repaired: the bars they touch are owed if they can be filled.
+    interval : str
+        Of the bars.
+    partial : mapping of str to iterable of int, optional
+        Opening times (us) of partial bars by symbol: owed, unless a gap that nobody can fill says
+        why they are.
+    """
     debts: list[Debt] = []
+    step, spans = interval_us(interval), list[Debt]()
     for gap in gaps:
-        if gap.repaired_at is None and not gap.cause.endswith(UNKNOWN):
-            step = interval_us(interval)
-            debts = _with(debts, _debt(gap.symbol, gap.from_time, gap.to_time, step, (gap,)))
+        if gap.repaired_at is None:
+            debt = _debt(gap.symbol, gap.from_time, gap.to_time, step, (gap,))
+            if gap.cause.endswith(UNKNOWN):
+                spans.append(debt)
+            else:
+                debts = _with(debts, debt)
+    for symbol, times in (partial or {}).items():
+        for time in times:
+            debt = Debt(symbol, time, time + step)
+            if not any(span.touches(debt) for span in spans):
+                debts = _with(debts, debt)
     return debts
 
 

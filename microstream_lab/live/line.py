@@ -203,7 +203,7 @@ class Line:
         self._counts.gaps_given_up += 1
         gap = replace(gap, cause=case.why)
         batch.gaps.append(gap)
-        batch.bars += self.debts.take_back(gap)
+        batch.bars += self.debts.take_back(gap.from_time)
         if not case.why.endswith(UNKNOWN):
             self.debts.owe(gap.from_time, gap.to_time, gap)
 
@@ -284,20 +284,21 @@ class Line:
         try:
             closed = self.builder.update(trade, quality)
         except LateTradeError as late:
-            self.recall(late)
+            self.recall(late, batch)
             return
         if not self.open_time:
             self.open_time = trade.trade_time - trade.trade_time % self._step
         if closed:
             self.close(closed, trade.agg_id - 1, trade.first_id - 1, batch)
 
-    def recall(self, error: DataError) -> None:
+    def recall(self, error: DataError, batch: Batch) -> None:
         """A trade came whose bar is closed: that bar, and those since, are to be made anew."""
         if not isinstance(error, LateTradeError):
             raise error
         self._counts.late += 1
         # The builder left it out: to the next trade's bar all are made anew.
         self._owed_from = min(error.trade_time, self._owed_from or error.trade_time)
+        batch.bars += self.debts.take_back(error.trade_time)
 
     def close(self, closed: list[Bar], agg_id: int, trade_id: int, batch: Batch) -> None:
         """Tell bars that were closed; the ids are those of the last trade in them."""

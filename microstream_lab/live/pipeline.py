@@ -21,16 +21,15 @@ import msgspec
 
 from microstream_lab.live.assembler import Assembler
 from microstream_lab.live.crosscheck import CrossCheck
-from microstream_lab.live.debts import debts_of
 from microstream_lab.live.errands import Errands, now_us
 from microstream_lab.live.quiet import QuietWatch
-from microstream_lab.live.records import Batch, Patience
+from microstream_lab.live.records import Batch, Debt, Patience
 from microstream_lab.market.backfill import Backfill
 from microstream_lab.market.feed import Feed, Frame
 from microstream_lab.market.feed.records import Stale
 from microstream_lab.market.rest import RestClient, rest_url
 from microstream_lab.market.stream import MarketStream, StreamOptions, stream_names
-from microstream_lab.schema import AggTrade, Gap, Watermark
+from microstream_lab.schema import AggTrade, Watermark
 from microstream_lab.settings import Settings
 
 __all__ = ["Pipeline", "PipelineOptions", "Start"]
@@ -101,8 +100,8 @@ class Pipeline:
         For the addresses; loaded if not given.
     starts : mapping of str to Start, optional
         Where to go on.
-    open_gaps : iterable of Gap, optional
-        Gaps on record that are still open: their bars are made anew once they can be filled.
+    debts : iterable of Debt, optional
+        Bars to be made anew, see :func:`~microstream_lab.live.debts.debts_of`.
     options : PipelineOptions, optional
         How to run.
     seed : int, optional
@@ -129,7 +128,7 @@ class Pipeline:
         market: str = "spot",
         settings: Settings | None = None,
         starts: Mapping[str, Start] | None = None,
-        open_gaps: Iterable[Gap] = (),
+        debts: Iterable[Debt] = (),
         options: PipelineOptions | None = None,
         seed: int | None = None,
     ) -> None:
@@ -154,7 +153,7 @@ class Pipeline:
             *(self._answered, random.Random(seed)),
         )
         self._starts = dict(starts or {})
-        self._old_debts = debts_of(open_gaps, interval)
+        self._old_debts = list(debts)
         self.lags_s: deque[float] = deque(maxlen=_LAGS)
         self._batch, self._ready, self._room = Batch(), asyncio.Event(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()

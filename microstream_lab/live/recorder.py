@@ -2,7 +2,8 @@
 
 Invariant: what is stored is whole batches, each with the watermark it reaches to, so that after a
 kill at any moment the next recorder goes on with the trade after it; trades are on disk before the
-watermark that counts them.
+watermark that counts them. What is owed can be read off the store: gaps on record, and bars that
+are partial without one.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import msgspec
 import pandas as pd
 
 from microstream_lab.errors import MicrostreamError, StoreError
+from microstream_lab.live.debts import debts_of
 from microstream_lab.live.pipeline import Pipeline, PipelineOptions, Start
-from microstream_lab.live.records import Batch
+from microstream_lab.live.records import Batch, Debt
 from microstream_lab.live.segments import Segments
-from microstream_lab.schema import Gap
+from microstream_lab.schema import Watermark
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
@@ -32,6 +34,13 @@ log = logging.getLogger(__name__)
 _FLUSH_S: Final = 1.0
 _MOST_BARS: Final = 50_000
 """If the store cannot be written, so many bars and gaps are held before that is an error."""
+_OWED_FOR_US: Final = 7 * 86_400_000_000
+_PARTIAL: Final = """
+SELECT epoch_us(open_time) AS time FROM bars
+WHERE market = $market AND symbol = $symbol AND interval = $interval AND quality = 'partial'
+    AND open_time >= make_timestamptz($since) AND open_time < make_timestamptz($until)
+ORDER BY open_time
+"""
 
 
 class RecorderStatus(msgspec.Struct, frozen=True):
@@ -127,14 +136,14 @@ class Recorder:
         MicrostreamError
             If the exchange refuses us for good, or the store cannot be written for too long.
         """
-        starts, open_gaps = await asyncio.to_thread(self._look_back)
+        starts, debts = await asyncio.to_thread(self._look_back)
         pipeline = self.pipeline = Pipeline(
             self._symbols,
             self._interval,
             self._market,
             self._settings,
             starts,
-            open_gaps,
+            debts,
             self._options,
         )
         async with pipeline:
@@ -160,8 +169,8 @@ class Recorder:
             while len(self._pending.trades) > 2 * _MOST_BARS:
                 await asyncio.sleep(0.01)
 
-    def _look_back(self) -> tuple[dict[str, Start], list[Gap]]:
-        """What an earlier recorder left."""
+    def _look_back(self) -> tuple[dict[str, Start], list[Debt]]:
+        """What an earlier recorder left, and what it owes."""
         marks = self._store.watermarks(self._interval, self._market)
         starts = {}
         for symbol in self._symbols:
@@ -170,8 +179,16 @@ class Recorder:
                 starts[symbol] = Start(marks[symbol], trade)
         if not starts:
             return {}, []
-        gaps = self._store.open_gaps(self._market)
-        return starts, [gap for gap in gaps if gap.symbol in starts]
+        gaps = [gap for gap in self._store.open_gaps(self._market) if gap.symbol in starts]
+        partial = {symbol: self._partial(marks[symbol]) for symbol in starts}
+        return starts, debts_of(gaps, self._interval, partial)
+
+    def _partial(self, mark: Watermark) -> list[int]:
+        """Opening times (us) of the partial bars of the days before a watermark."""
+        since = mark.open_time - _OWED_FOR_US
+        asked = {"market": mark.market, "symbol": mark.symbol, "interval": mark.interval}
+        found = self._store.sql(_PARTIAL, {**asked, "since": since, "until": mark.open_time})
+        return [int(time) for time in found["time"]]
 
     async def _flush(self, everything: bool = False) -> None:
         """Store what is there; what cannot be stored now waits for the next time."""
