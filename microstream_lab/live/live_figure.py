@@ -2,7 +2,8 @@
 
 Invariant: plotly keeps the figure of its first moment for browsers that come later and sends
 changes only to those who are there already; here a page opened again, or served by Voila, begins
-with the figure as it is. What its front end does needlessly after each change is left out.
+with the figure as it is, and never with half of it. What its front end does needlessly after each
+change is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import plotly.graph_objects as go
 from plotly.basedatatypes import Undefined
 
 from microstream_lab.errors import MicrostreamError
+from microstream_lab.live.panel import FIGURE_CLASS
 
 __all__ = ["LiveFigure", "mended"]
 
@@ -47,6 +49,24 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc]
     """Plotly's own, but for what its front end leaves out and the state a new browser is given."""
 
     _esm = mended(str(go.FigureWidget._esm), _MENDING.read_text("utf-8"))
+    _is_whole = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_class(FIGURE_CLASS)
+        self._config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
+        self._is_whole = True
+        self.open()
+
+    def open(self) -> None:
+        """Meet the browser, once whole.
+
+        Plotly's own constructor does so with nothing in the figure yet and sends what is in it
+        afterwards. A page that is just restoring its widgets asks for their states from another
+        thread of the kernel: it was given that empty figure, and what came after never reached it.
+        """
+        if self._is_whole:
+            super().open()
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         """The widget's state; see :meth:`ipywidgets.Widget.get_state`."""
@@ -66,4 +86,4 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc]
     def tell_all(self) -> None:
         """Send all numbers, changed or not, to views that may have begun with older ones."""
         style = {name: [each.get(name, Undefined) for each in self._data] for name in _NUMBERS}
-        self._send_update_msg(deepcopy(style), deepcopy(self._layout_obj._props))
+        self._send_update_msg(style, deepcopy(self._layout_obj._props))

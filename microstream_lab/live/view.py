@@ -17,7 +17,7 @@ from microstream_lab.live import figure
 from microstream_lab.live.alerts import Alert
 from microstream_lab.live.ink import ink_of
 from microstream_lab.live.live_figure import LiveFigure
-from microstream_lab.live.panel import FIGURE_CLASS, Panel
+from microstream_lab.live.panel import Panel
 from microstream_lab.live.state import Picture
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
 from microstream_lab.live.watchlist import COLUMNS
@@ -86,8 +86,6 @@ class MonitorView:
     def __init__(self) -> None:
         self._n_regimes = 3
         self.figure = LiveFigure(figure.traces(self._n_regimes), figure.layout())
-        self.figure.add_class(FIGURE_CLASS)
-        self.figure._config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
         self.tiles, self.events = Panel(part="tiles"), Panel(part="events")
         self.watchlist = Panel(part="watchlist")
         self.controls = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
