@@ -30,7 +30,7 @@ CASES = {
     "storm": (1_000, "1s"),
     "flood": (20_000, "1m"),
 }
-SETTLING_MS = 8_000
+SETTLING_MS, IN_TIME_S = 8_000, 0.5
 SESSION = """
 import os
 os.environ.update({addresses})
@@ -47,6 +47,7 @@ spent, status = time.time() - began, session.status()
 frames = [(f.sent_at, f.painted_at, f.is_figure) for f in monitor.frames if f.number >= first]
 print(json.dumps([(status.trades - trades) / spent, spent, status.gaps_repaired, frames]))
 """
+LAG = "import time\nprint(time.time() - monitor.frames[-1].sent_at / 1e6)"
 ANSWERS = """async n => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     const spent = [];
@@ -76,8 +77,10 @@ def measured(
 ) -> str:
     """One case: what the kernel noted while the browser painted for so many seconds."""
     session = SESSION.format(addresses=addresses, interval=interval)
-    watch(page, lab, [session, SHOW, BEGIN, END], name)
+    watch(page, lab, [session, SHOW, BEGIN, END, LAG], name)
     page.wait_for_timeout(SETTLING_MS)
+    while CASES[name][0] > 10 and float(run_cell(page, 4)) > IN_TIME_S:
+        page.wait_for_timeout(1_000)  # the exchange makes up for what passed while all this began
     run_cell(page, 2)
     answers = page.evaluate(ANSWERS, int(seconds / 0.5)) if name == "flood" else []
     page.wait_for_timeout(0 if answers else seconds * 1_000)

@@ -320,6 +320,8 @@ def test_view_that_is_told_all_hears_numbers_that_have_not_changed() -> None:
     messages = [each for each in sent if each is not None]
     assert len(messages[-1]["style_data"]["close"][figure.BARS]) == 40
     assert messages[-1]["layout_data"]["yaxis"]["range"]
+    to_json = view.figure.trait_metadata("_py2js_update", "to_json")
+    assert "_undefined_" in json.dumps(to_json(messages[-1], view.figure), default=str)
 
 
 def test_watchlist_has_a_row_a_session_and_shows_the_one_that_is_clicked(watched: Any) -> None:
