@@ -6,6 +6,8 @@ whether its bar came from the wire or from the archive, nor on any later bar.
 
 from __future__ import annotations
 
+import pickle
+from operator import mul
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from microstream_lab.errors import BundleMismatchError
 from microstream_lab.features import FEATURES, FeatureState, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.filter import GaussianChain, RegimeFilter
+from microstream_lab.models.judge import Judge, judge_rows
 from microstream_lab.models.scaler import FeatureScaler
 from microstream_lab.schema import Bar, Signal, interval_us, require_bars, series_key
 
@@ -73,6 +76,9 @@ class Engine:
         self.bundle = bundle
         self._features = FeatureState(bundle.features, bundle.window)
         self._filter = RegimeFilter(bundle.regime_model, longest_hole(bundle))
+        self._judge = Judge(bundle.scaler, bundle.detector, self._filter)
+        self._threshold = float(bundle.detector.threshold_)
+        self._stress: list[float] = bundle.stress_by_regime.tolist()
 
     def update(self, bar: Bar) -> Signal:
         """The signal of the next bar; scores are NaN and the regime is -1 where a feature is NaN.
@@ -88,10 +94,8 @@ class Engine:
         _require_interval(bundle, bar.interval)
         steps = self._features.steps_since_last(bar)
         features = self._features.update(bar)
-        row = bundle.scaler.transform([list(features.values())])
-        probs = self._filter.update(row[0], steps)
-        known = not np.isnan(row).any()
-        score = float(bundle.detector.anomaly_score(row)[0]) if known else np.nan
+        score, probs = self._judge.update(features.values(), steps)
+        known = score == score
         return Signal(
             symbol=bar.symbol,
             interval=bar.interval,
@@ -99,12 +103,38 @@ class Engine:
             bundle_id=bundle.bundle_id,
             features=features,
             anomaly_score=score,
-            is_anomaly=score > bundle.detector.threshold_,
-            regime=int(probs.argmax()) if known else -1,
-            filtered_probs=tuple(probs.tolist()),
-            expected_stress=float(probs @ bundle.stress_by_regime),
+            is_anomaly=score > self._threshold,
+            regime=probs.index(max(probs)) if known else -1,
+            filtered_probs=tuple(probs),
+            expected_stress=sum(map(mul, probs, self._stress)),
             market=bar.market,
         )
+
+    def snapshot(self) -> bytes:
+        """What the engine remembers of the bars so far: a few kilobytes to go on from later."""
+        memory = (self.bundle.bundle_id, self._features, self._filter.state)
+        return pickle.dumps(memory, protocol=5)
+
+    @classmethod
+    def resume(cls, bundle: SignalModel, snapshot: bytes) -> Engine:
+        """An engine that goes on as if it had seen the bars before `snapshot` itself.
+
+        A snapshot is a pickle: take it only from where you trust what is written.
+
+        Raises
+        ------
+        BundleMismatchError
+            If it is of another bundle.
+        """
+        bundle_id, features, state = pickle.loads(snapshot)
+        if bundle_id != bundle.bundle_id:
+            raise BundleMismatchError(
+                f"engine snapshot: found bundle {bundle_id}, expected {bundle.bundle_id}"
+            )
+        engine = cls(bundle)
+        engine._features = features
+        engine._filter.state[:] = state
+        return engine
 
 
 def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
@@ -123,22 +153,21 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     """
     require_bars(bars)
     _require_interval(bundle, series_key(bars)[2])
-    signals = features_from_bars(bars, bundle.features, bundle.window)
-    rows = bundle.scaler.transform(signals.to_numpy())
-    known = ~np.isnan(rows).any(axis=1)
-    score = np.full(len(bars), np.nan)
-    if known.any():
-        score[known] = bundle.detector.anomaly_score(rows[known])
-    probs, _ = RegimeFilter(bundle.regime_model, longest_hole(bundle)).filter(
-        rows, _grid_steps(bars)
+    features = features_from_bars(bars, bundle.features, bundle.window)
+    regime_filter = RegimeFilter(bundle.regime_model, longest_hole(bundle))
+    scores, probs = judge_rows(
+        bundle.scaler, bundle.detector, regime_filter, features.to_numpy(), _grid_steps(bars)
     )
-    signals["anomaly_score"] = score
-    signals["is_anomaly"] = score > bundle.detector.threshold_
-    signals["regime"] = np.where(known, probs.argmax(axis=1), -1).astype(np.int8)
-    for k in range(probs.shape[1]):
-        signals[f"p_{k}"] = probs[:, k]
-    signals["expected_stress"] = probs @ bundle.stress_by_regime
-    return signals
+    regime = np.where(np.isnan(scores), -1, probs.argmax(axis=1)).astype(np.int8)
+    columns = {
+        **{name: features[name] for name in features},
+        "anomaly_score": scores,
+        "is_anomaly": scores > bundle.detector.threshold_,
+        "regime": regime,
+        **{f"p_{k}": probs[:, k] for k in range(probs.shape[1])},
+        "expected_stress": probs @ bundle.stress_by_regime,
+    }
+    return pd.DataFrame(columns, index=bars.index, copy=False)
 
 
 def longest_hole(bundle: SignalModel) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,8 @@ np.seterr(**_errors)
 
 
 @pytest.fixture(autouse=True)
-def _our_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def _our_class(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "hmmlearn")
     monkeypatch.setattr(upstream.hmm, "GaussianHMM", FastGaussianHMM)
 
 

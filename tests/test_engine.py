@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,6 +143,37 @@ def test_a_bar_that_came_already_is_refused_and_changes_nothing(bundle: ModelBun
     with pytest.raises(DataError, match="later than"):
         engine.update(bars[49])
     assert engine.update(bars[50]) == twin.update(bars[50])
+
+
+def test_an_engine_goes_on_from_its_snapshot_as_if_it_had_never_stopped(
+    bundle: ModelBundle,
+) -> None:
+    bars = list(iter_bars(holed()))
+    engine = Engine(bundle)
+    for bar in bars[:160]:
+        engine.update(bar)
+    snapshot = engine.snapshot()
+    assert len(snapshot) < 5000
+    resumed = Engine.resume(bundle, snapshot)
+    for bar in bars[160:]:
+        assert repr(resumed.update(bar)) == repr(engine.update(bar))
+
+
+def test_a_snapshot_of_another_bundle_is_refused(bundle: ModelBundle) -> None:
+    snapshot = Engine(bundle).snapshot()
+    other = dataclasses.replace(bundle, bundle_id="spot-BTCUSDT-1m-other")
+    with pytest.raises(BundleMismatchError, match="expected spot-BTCUSDT-1m-other"):
+        Engine.resume(other, snapshot)
+
+
+def test_history_in_parts_on_threads_equals_history_in_one(
+    bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars = holed(700)
+    whole = bundle.signals(bars)
+    monkeypatch.setattr("microstream_lab.threads.PART_ROWS", 64)
+    monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 3)
+    pd.testing.assert_frame_equal(bundle.signals(bars), whole, check_exact=True)
 
 
 class TestTraining:

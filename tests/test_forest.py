@@ -13,7 +13,7 @@ from sklearn.ensemble import IsolationForest
 from microstream_lab.models import forest as tables
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.forest import tabulate
-from microstream_lab.models.threads import PART_ROWS, over_rows, parts
+from microstream_lab.threads import PART_ROWS, over_rows, parts
 
 
 def walked(forest: IsolationForest, rows: np.ndarray) -> np.ndarray:
@@ -61,8 +61,8 @@ def test_scores_equal_scikit_learns_in_every_bit_on_any_number_of_threads(monkey
     detector = AnomalyDetector(0.05, random_state=3).fit(rows)
     theirs = IsolationForest(contamination=0.05, random_state=3).fit(rows)
     one = detector.score_samples(rows)
-    monkeypatch.setattr("microstream_lab.models.threads.PART_ROWS", 100)
-    monkeypatch.setattr("microstream_lab.models.threads.cpu_count", lambda: 3)
+    monkeypatch.setattr("microstream_lab.threads.PART_ROWS", 100)
+    monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 3)
     np.testing.assert_array_equal(detector.score_samples(rows), one)
     np.testing.assert_array_equal(one, theirs.score_samples(rows))
     np.testing.assert_array_equal(-one > detector.threshold_, theirs.predict(rows) == -1)
@@ -97,7 +97,7 @@ def test_parts_cover_every_row_once(n_rows: int) -> None:
 
 
 def test_a_failing_part_fails_the_whole(monkeypatch) -> None:
-    monkeypatch.setattr("microstream_lab.models.threads.cpu_count", lambda: 2)
+    monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 2)
 
     def task(part: slice) -> None:
         if part.start:

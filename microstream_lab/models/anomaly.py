@@ -15,7 +15,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from microstream_lab.models.forest import ForestTables, mean_search_depth, tabulate
-from microstream_lab.models.threads import over_rows
+from microstream_lab.threads import over_rows
 
 __all__ = ["AnomalyDetector"]
 
@@ -65,7 +65,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
     def fit(self, X: Any, y: None = None) -> AnomalyDetector:
         """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``, finite."""
         super().fit(validate_data(self, X, accept_sparse=True, ensure_min_samples=2), y)
-        self._tables = None
+        self._tables = tabulate(self)
         self.threshold_ = -float(self.offset_)
         return self
 
@@ -91,7 +91,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
 
     @property
     def tables(self) -> ForestTables:
-        """The forest as the kernels read it; derived when first needed, never saved."""
+        """The forest as the kernels read it; derived from the trees, never saved."""
         if self._tables is None:
             self._tables = tabulate(self)
         return self._tables

@@ -90,7 +90,7 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         squares: FloatArray,
     ) -> dict[str, Any]:
         """Statistics by their names in hmmlearn; those that no fitted parameter needs are zero."""
-        statistics = self._initialize_sufficient_statistics()
+        statistics: dict[str, Any] = self._initialize_sufficient_statistics()
         statistics["nobs"] = 1
         if "s" in self.params:
             statistics["start"] = first

@@ -40,6 +40,8 @@ class RegimeFilter:
     ----------
     state : ndarray of shape (K + 1,)
         Last filtered probabilities and the unobserved steps since; enough to go on later.
+    parameters : tuple of tuples of ndarray
+        What the kernels take: emission (means, whiteners, log norms) and chain (start, moves).
     """
 
     def __init__(self, chain: GaussianChain, max_hole: int = 20) -> None:
@@ -48,8 +50,8 @@ class RegimeFilter:
         lower = np.linalg.cholesky(chain.covars_)
         log_determinants = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         log_norms = -log_determinants - 0.5 * chain.means_.shape[1] * np.log(2 * np.pi)
-        self._emission = (chain.means_, np.linalg.inv(lower), log_norms)
-        self._chain = (chain.startprob_, chain.transmat_)
+        emission = (chain.means_, np.linalg.inv(lower), log_norms)
+        self.parameters = (_plain(emission), _plain((chain.startprob_, chain.transmat_)))
 
     def update(self, row: Any, steps: int = 1) -> FloatArray:
         """Filtered probabilities after the next row, shape ``(K,)``; NaN for a NaN row."""
@@ -65,8 +67,14 @@ class RegimeFilter:
         steps = np.ones(len(rows), np.int64) if steps is None else np.asarray(steps, np.int64)
         # A new sequence is one after a hole too long to be predicted through.
         steps = np.where(steps == 0, self.max_hole + 2, steps)
-        densities = gaussian_log_densities(rows, *self._emission)
+        emission, parameters = self.parameters
+        densities = gaussian_log_densities(rows, *emission)
         probs, log_likelihood = filter_rows(
-            densities, steps, *self._chain, self.max_hole, self.state
+            densities, steps, *parameters, self.max_hole, self.state
         )
         return probs, log_likelihood
+
+
+def _plain(arrays: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
+    """Contiguous floats, whatever they were loaded as: a kernel is compiled for each layout."""
+    return tuple(np.array(array, dtype=np.float64, order="C") for array in arrays)

@@ -1,0 +1,53 @@
+"""Rows shared out among the cores: kernels hold no interpreter lock, so threads are enough.
+
+Invariant: each part is computed as if it were alone, so the outcome does not depend on the number
+of threads; no more parts are under way than the threads need, so memory is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from joblib import cpu_count
+
+__all__ = ["PART_ROWS", "in_order", "over_rows", "parts"]
+
+PART_ROWS: Final = 65_536
+"""Rows of a part: its arrays stay in the cache, and starting a thread for it is worth while."""
+
+_Result = TypeVar("_Result")
+
+
+def parts(n_rows: int) -> list[slice]:
+    """Slices that cover `n_rows` rows in order, none longer than :data:`PART_ROWS`."""
+    return [slice(begin, min(begin + PART_ROWS, n_rows)) for begin in range(0, n_rows, PART_ROWS)]
+
+
+def in_order(n_rows: int, task: Callable[[slice], _Result]) -> Iterator[tuple[slice, _Result]]:
+    """Each part of the rows and what `task` made of it, in order.
+
+    Tasks run on as many threads as there are cores to use, ahead of whoever takes the outcomes.
+    """
+    slices = parts(n_rows)
+    workers = min(cpu_count(), len(slices))
+    if workers <= 1:
+        yield from ((part, task(part)) for part in slices)
+        return
+    under_way: deque[tuple[slice, Future[_Result]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for part in slices:
+            if len(under_way) == 2 * workers:
+                done, future = under_way.popleft()
+                yield done, future.result()
+            under_way.append((part, pool.submit(task, part)))
+        for done, future in under_way:
+            yield done, future.result()
+
+
+def over_rows(n_rows: int, task: Callable[[slice], None]) -> None:
+    """Call `task` for every part of the rows."""
+    for _ in in_order(n_rows, task):
+        pass
