@@ -12,6 +12,7 @@ from microstream_lab.research.stability import (
     hindsight_gap,
     refit_agreement,
     seed_agreement,
+    stability_table,
 )
 
 
@@ -79,3 +80,17 @@ def test_hindsight_changes_labels_of_a_model_that_has_it(bars):
     assert hindsight_gap(model, bars) == pytest.approx(expected)
     assert 0 < expected < 0.5
     assert np.isnan(hindsight_gap(EwmaThresholds().fit(bars), bars))
+
+
+def test_the_table_tells_refits_seeds_and_hindsight_of_each_trainer(bars):
+    start = "2024-01-05"
+    trainers = {n: lineup(["ewma", "seed"])[n] for n in ("EWMA 50/40/10", "naive HMM")}
+    table = stability_table(trainers, bars, start, "3D", (0, 1))
+    ewma, hmm = table.loc["EWMA 50/40/10"], table.loc["naive HMM"]
+    refits = refit_agreement(bars, trainers["EWMA 50/40/10"], "4D", "3D")
+    assert ewma["refits agree"] == pytest.approx(refits.value)
+    assert ewma["seeds agree"] == 1
+    assert np.isnan(ewma["hindsight changes"])
+    first = trainers["naive HMM"](bars[bars.index < start])
+    gap = hindsight_gap(first, bars[bars.index >= start])
+    assert hmm["hindsight changes"] == pytest.approx(gap)

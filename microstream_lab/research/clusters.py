@@ -151,7 +151,7 @@ class NaiveHmm(SeedRecipe):
 
 def complete(rows: Floats) -> npt.NDArray[np.bool_]:
     """Which rows have no NaN."""
-    known: npt.NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
+    known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1), np.bool_)
     return known
 
 

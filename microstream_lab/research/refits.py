@@ -11,10 +11,10 @@ import pandas as pd
 
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import Estimator, Trainer, fit_all
-from microstream_lab.research.walkforward import walk_forward
+from microstream_lab.research.walkforward import WalkForward, walk_forward
 from microstream_lab.schema import as_micros, interval_us, series_key
 
-__all__ = ["contenders"]
+__all__ = ["contenders", "expanding_walk"]
 
 
 def contenders(
@@ -44,18 +44,22 @@ def contenders(
         Trainers whose library is missing, and which.
     """
     first = pd.Timestamp(as_micros(start), unit="us", tz="UTC")
-    training = bars.iloc[: bars.index.searchsorted(first)]
     if refit is None:
-        fitted, skipped = fit_all(trainers, training)
+        fitted, skipped = fit_all(trainers, bars.iloc[: bars.index.searchsorted(first)])
         return dict(fitted), skipped
-    step = pd.Timedelta(interval_us(series_key(bars)[2]), unit="us")
-    window = (first - bars.index[0]) // step
     signals: dict[str, Estimator | pd.DataFrame] = {}
     skipped = {}
     for name, trainer in trainers.items():
         try:
-            walk = walk_forward(bars, int(window), refit, expanding=True, trainer=trainer)
-            signals[name] = walk.signals
+            signals[name] = expanding_walk(trainer, bars, start, refit).signals
         except ImportError as error:
             skipped[name] = f"{error.name or error} is not installed: pip install .[peers]"
     return signals, skipped
+
+
+def expanding_walk(trainer: Trainer, bars: pd.DataFrame, start: object, refit: Span) -> WalkForward:
+    """Walk forward from `start` on, each fit on all bars before its test window."""
+    first = pd.Timestamp(as_micros(start), unit="us", tz="UTC")
+    step = pd.Timedelta(interval_us(series_key(bars)[2]), unit="us")
+    window = int((first - bars.index[0]) // step)
+    return walk_forward(bars, window, refit, expanding=True, trainer=trainer)

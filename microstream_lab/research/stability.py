@@ -16,12 +16,14 @@ import pandas as pd
 from microstream_lab.research.bootstrap import day_starts, interval_of_sums
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import Estimator, Trainer
-from microstream_lab.research.walkforward import walk_forward
-from microstream_lab.schema import as_micros, interval_us, series_key
+from microstream_lab.research.refits import expanding_walk
+from microstream_lab.research.walkforward import WalkForward, walk_forward
+from microstream_lab.schema import as_micros
 
 __all__ = [
     "Agreement",
     "agreement",
+    "agreement_of_folds",
     "hindsight_gap",
     "refit_agreement",
     "seed_agreement",
@@ -83,16 +85,14 @@ def stability_table(
     """
     row = int(bars.index.searchsorted(pd.Timestamp(as_micros(start), unit="us", tz="UTC")))
     training, rows = bars.iloc[:row], {}
-    step = pd.Timedelta(interval_us(series_key(bars)[2]), unit="us")
-    window = int((bars.index[row] - bars.index[0]) // step)
     for name, trainer in trainers.items():
         try:
-            fitted = trainer(training)
+            walk = expanding_walk(trainer, bars, start, refit)
         except ImportError:
             continue
-        refits = refit_agreement(bars, trainer, window, refit)
+        refits = agreement_of_folds(walk, bars)
         alike = seed_agreement(training, bars, trainer, seeds).value if len(seeds) > 1 else np.nan
-        gap = hindsight_gap(fitted, bars.iloc[row:])
+        gap = hindsight_gap(walk.bundles[0], bars.iloc[row:])
         rows[name] = [refits.value, refits.low, refits.high, alike, gap]
     columns = ["refits agree", "low", "high", "seeds agree", "hindsight changes"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("estimate")
@@ -121,6 +121,19 @@ def refit_agreement(
         For the trainer.
     """
     walk = walk_forward(bars, train, refit, expanding=expanding, trainer=trainer, **options)
+    return agreement_of_folds(walk, bars)
+
+
+def agreement_of_folds(walk: WalkForward, bars: pd.DataFrame) -> Agreement:
+    """Agreement of each fold's bundle with the one before it, on the later one's test window.
+
+    Parameters
+    ----------
+    walk : WalkForward
+        At least two folds.
+    bars : DataFrame
+        The bars it walked over.
+    """
     pairs = []
     for number in range(1, len(walk.bundles)):
         newer = walk.signals[walk.signals["fold"] == number]

@@ -8,10 +8,10 @@ Invariant: nobody in a table has seen what he is judged by; see the modules that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import pandas as pd
 
@@ -21,18 +21,20 @@ from microstream_lab.research.evaluate import evaluate
 from microstream_lab.research.figures import by_topic
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import GROUPS, Trainer, lineup, recipe_trainers
-from microstream_lab.research.refits import contenders
-from microstream_lab.research.stability import stability_table
+from microstream_lab.research.refits import contenders, expanding_walk
+from microstream_lab.research.stability import agreement_of_folds, seed_agreement
 
 __all__ = ["Market", "Study", "run_study", "study_tasks"]
 
-Part: TypeAlias = tuple[str, Callable[[], pd.DataFrame]]
+Tables: TypeAlias = dict[str, pd.DataFrame]
+Part: TypeAlias = Callable[[], Tables]
 
 CRISIS_SHARES: Final = (0.5, 0.45, 0.05)
 """Shares at which alarms for the crises are cut: the usual 95 % quantile."""
 HOUR: Final = "Fitted once"
 REFITTED: Final = "Refitted on the way"
-STABLE: Final = "Does a label mean the same"
+REFITS_AGREE: Final = "Agreement of successive refits"
+SEEDS_AGREE: Final = "Agreement of seeds"
 CONTEST: Final = "Regimes against volatility targeting"
 CRISES: Final = "Known crises"
 _EXPOSURE: Final = (1.0, 0.5, 0.0)
@@ -52,7 +54,8 @@ class Study:
 
     ``recipes`` are feature sets of bundles, or ``default``; ``groups`` are of
     :func:`microstream_lab.research.lineup.lineup`; ``refit`` is the time between refits,
-    ``crisis_train`` and ``crisis_refit`` those of the crises.
+    ``crisis_train`` and ``crisis_refit`` those of the crises; bundles, which take longer to fit,
+    are refitted for them every ``crisis_bundle_refit``.
     """
 
     recipes: Sequence[str] = ("default", "seed")
@@ -60,6 +63,7 @@ class Study:
     refit: Span = "30D"
     crisis_train: Span = "365D"
     crisis_refit: Span = "30D"
+    crisis_bundle_refit: Span = "182D"
     crisis_since: str = "2020-01-01"
 
 
@@ -71,7 +75,7 @@ def run_study(
     *,
     n_jobs: int | None = None,
     progress: bool = False,
-) -> dict[str, pd.DataFrame]:
+) -> Tables:
     """All tables by title.
 
     Parameters
@@ -90,40 +94,29 @@ def run_study(
     from joblib import Parallel, delayed
 
     parts = study_tasks(study, market, five, events)
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for _, task in parts)
+    done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(part)() for part in parts)
     gathered: dict[str, list[pd.DataFrame]] = {}
-    for (title, _), table in zip(parts, _counted(done, len(parts), progress), strict=True):
-        gathered.setdefault(title, []).append(table)
+    for tables in _counted(done, len(parts), progress):
+        for title, table in tables.items():
+            gathered.setdefault(title, []).append(table)
     return dict(_readable(gathered))
 
 
 def study_tasks(
     study: Study, market: Market, five: pd.DataFrame | None, events: pd.DataFrame | None
 ) -> list[Part]:
-    """The parts of a study: to which table each belongs, and what makes it."""
+    """The parts of a study: functions without parameters, each giving tables by title."""
     own = recipe_trainers(study.recipes)
     everybody = own | lineup(study.groups)
     steady = {name: each for name, each in everybody.items() if _is_cheap(name)}
-    first = dict(list(own.items())[:1])
-    parts: list[Part] = [
-        (HOUR, partial(_hour, market, {name: each}, None)) for name, each in everybody.items()
-    ]
-    parts += [
-        (REFITTED, partial(_hour, market, {name: each}, study.refit))
-        for name, each in (first | steady).items()
-    ]
-    parts += [
-        (STABLE, partial(_stability, market, {name: each}, study.refit))
-        for name, each in (first | steady).items()
-    ]
-    parts += [
-        (CONTEST, partial(_contest, market, name, each, study.refit))
-        for name, each in (first | steady).items()
-    ]
+    refitted = dict(list(own.items())[:1]) | steady
+    parts: list[Part] = [partial(_once, market, name, each) for name, each in everybody.items()]
+    parts += [partial(_walked, market, name, each, study.refit) for name, each in refitted.items()]
+    parts += [partial(_seeds, market, name, each) for name, each in own.items()]
     if five is not None and events is not None:
-        alarms = first | lineup(("ewma", "har"), (CRISIS_SHARES,))
+        alarms = lineup(("ewma", "har"), (CRISIS_SHARES,)) | own
         parts += [
-            (CRISES, partial(_crises, five, events, {name: each}, study))
+            partial(_crises, five, events, name, each, study, rare=name in own)
             for name, each in alarms.items()
         ]
     return parts
@@ -133,22 +126,34 @@ def _is_cheap(name: str) -> bool:
     return name.startswith(("EWMA", "HAR"))
 
 
-def _hour(market: Market, trainers: Mapping[str, Trainer], refit: Span | None) -> pd.DataFrame:
-    estimates, skipped = contenders(trainers, market.bars, market.start, refit)
+def _once(market: Market, name: str, trainer: Trainer) -> Tables:
+    """The coming hour, by one fit on all that came before."""
+    estimates, skipped = contenders({name: trainer}, market.bars, market.start)
     if skipped:
-        return pd.DataFrame({"skipped": skipped}).rename_axis("estimate")
-    return evaluate(estimates, market.bars, market.start, baselines=False).table
+        return {f"{HOUR}: left out": pd.DataFrame({"reason": skipped}).rename_axis("estimate")}
+    return {HOUR: evaluate(estimates, market.bars, market.start, baselines=False).table}
 
 
-def _stability(market: Market, trainers: Mapping[str, Trainer], refit: Span) -> pd.DataFrame:
-    return stability_table(trainers, market.bars, market.start, refit)
+def _walked(market: Market, name: str, trainer: Trainer, refit: Span) -> Tables:
+    """The coming hour, agreement and the contest, by refits on the way."""
+    walk = expanding_walk(trainer, market.bars, market.start, refit)
+    judged = evaluate({name: walk.signals}, market.bars, market.start, baselines=False)
+    alike = pd.DataFrame({name: agreement_of_folds(walk, market.bars)._asdict()}).T
+    return {
+        REFITTED: judged.table,
+        REFITS_AGREE: alike.rename_axis("estimate"),
+        CONTEST: _contest(name, walk.signals, market.bars),
+    }
 
 
-def _contest(market: Market, name: str, trainer: Trainer, refit: Span) -> pd.DataFrame:
-    found, _ = contenders({name: trainer}, market.bars, market.start, refit)
-    signals: Any = found[name]
-    tested = market.bars.loc[signals.index]
-    result = contest(signals, tested, _EXPOSURE, decide_every=60)
+def _seeds(market: Market, name: str, trainer: Trainer) -> Tables:
+    training = market.bars[market.bars.index < market.start]
+    alike = seed_agreement(training, market.bars, trainer)
+    return {SEEDS_AGREE: pd.DataFrame({name: alike._asdict()}).T.rename_axis("estimate")}
+
+
+def _contest(name: str, signals: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFrame:
+    result = contest(signals, bars.loc[signals.index], _EXPOSURE, decide_every=60)
     row = {
         "Sharpe": result.summary().loc["sharpe", "regimes"],
         "of targeting": result.summary().loc["sharpe", "targeting"],
@@ -162,32 +167,34 @@ def _contest(market: Market, name: str, trainer: Trainer, refit: Span) -> pd.Dat
 
 
 def _crises(
-    five: pd.DataFrame, events: pd.DataFrame, trainers: Mapping[str, Trainer], study: Study
-) -> pd.DataFrame:
-    windows = (study.crisis_train, study.crisis_refit)
-    return crises_table(
-        walk_through_crises(five, events, trainers, *windows, since=study.crisis_since)
-    )
+    five: pd.DataFrame,
+    events: pd.DataFrame,
+    name: str,
+    trainer: Trainer,
+    study: Study,
+    rare: bool,
+) -> Tables:
+    refit = study.crisis_bundle_refit if rare else study.crisis_refit
+    windows = (study.crisis_train, refit)
+    met = walk_through_crises(five, events, {name: trainer}, *windows, since=study.crisis_since)
+    return {CRISES: crises_table(met)}
 
 
 def _readable(gathered: Mapping[str, list[pd.DataFrame]]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Parts put together: figures by topic, those who were left out in a table of their own."""
+    """Parts put together, figures by topic."""
     for title, parts in gathered.items():
-        skipped = [part for part in parts if "skipped" in part]
-        told = pd.concat([part for part in parts if "skipped" not in part])
+        told = pd.concat(parts)
         if "figure" in told.index.names:
             for topic, table in by_topic(told).items():
                 yield f"{title}: {topic}", table
         else:
             yield title, told
-        if skipped:
-            yield f"{title}: left out", pd.concat(skipped)
 
 
-def _counted(done: Any, total: int, progress: bool) -> Iterator[pd.DataFrame]:
+def _counted(done: Iterable[Tables], total: int, progress: bool) -> Iterable[Tables]:
     if not progress:
-        yield from done
-        return
+        return done
     from tqdm.auto import tqdm
 
-    yield from tqdm(done, total=total, desc="evaluate", unit="part")
+    counted: Iterable[Tables] = tqdm(done, total=total, desc="evaluate", unit="part")
+    return counted
