@@ -18,7 +18,7 @@ from microstream_lab.live.state import Picture
 from microstream_lab.live.window import Columns
 from microstream_lab.schema import PARTIAL, QUALITIES, REPAIRED
 
-__all__ = ["BARS", "feature_of", "forming_bar", "layout", "of_bars", "ranges", "traces"]
+__all__ = ["BARS", "feature_of", "forming_bar", "layout", "looks", "of_bars", "ranges", "traces"]
 
 Json: TypeAlias = dict[str, Any]
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -28,6 +28,7 @@ BACKGROUND, SWAPS, BARS, PARTIALS, REPAIRS, SCORE, THRESHOLD, FLAGGED, FEATURE, 
 )
 _PRICE, _SCORE, _PROBS, _FEATURE = (0.50, 1.0), (0.325, 0.455), (0.165, 0.285), (0.0, 0.125)
 _AHEAD: Final = 0.02  # of the bars shown, empty at the right edge: room for the newest ones
+_AREA_OPACITY: Final = 0.75
 _TITLES: Final = {
     "feature": _FEATURE,
     "regime probabilities (filtered)": _PROBS,
@@ -85,6 +86,16 @@ def layout(height: int = 640) -> Json:
         },
         "annotations": [_title(text, domain) for text, domain in _TITLES.items()],
         "meta": 0,
+    }
+
+
+def looks() -> Json:
+    """How ink looks over this figure, and the places of the traces that it continues."""
+    return {
+        **{"up": theme.UP, "down": theme.DOWN, "alarm": theme.ANOMALY},
+        **{"scoreColor": theme.PRICE, "featureColor": theme.STRATEGY},
+        **{"background": theme.BACKGROUND_OPACITY, "area": _AREA_OPACITY},
+        **{"bars": BARS, "score": SCORE, "feature": FEATURE, "areas": FIRST_AREA},
     }
 
 
@@ -181,7 +192,7 @@ def _areas(n_regimes: int) -> list[Json]:
         {
             **_lines(name, color, "y3", {"width": 0}),
             "fill": "tonexty" if k else "tozeroy",
-            "fillcolor": theme.translucent(color, 0.75),
+            "fillcolor": theme.translucent(color, _AREA_OPACITY),
             "hoverinfo": "skip",
             "hovertemplate": None,
         }

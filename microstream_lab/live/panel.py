@@ -26,6 +26,8 @@ class Panel(anywidget.AnyWidget):
     ----------
     part : {"tiles", "watchlist", "events"}
         Which of them.
+    looks : dict
+        Of the ink, see :func:`~microstream_lab.live.figure.looks`.
     data : dict
         What it says; ``frame`` is the number of the frame it belongs to.
     """
@@ -33,6 +35,7 @@ class Panel(anywidget.AnyWidget):
     _esm = "\n".join((_STATIC / name).read_text("utf-8") for name in ("ink.js", "panel.js"))
     _css = (_STATIC / "panel.css").read_text("utf-8")
     part = traitlets.Unicode("tiles").tag(sync=True)
+    looks = traitlets.Dict().tag(sync=True)
     data = traitlets.Dict().tag(sync=True)
 
     def __init__(self, **options: Any) -> None:

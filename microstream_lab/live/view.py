@@ -86,7 +86,7 @@ class MonitorView:
     def __init__(self) -> None:
         self._n_regimes = 3
         self.figure = LiveFigure(figure.traces(self._n_regimes), figure.layout())
-        self.tiles, self.events = Panel(part="tiles"), Panel(part="events")
+        self.tiles, self.events = Panel(part="tiles", looks=figure.looks()), Panel(part="events")
         self.watchlist = Panel(part="watchlist")
         self.controls = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
         parts = [self.tiles, self.controls, self.figure, self.watchlist, self.events]

@@ -1,8 +1,6 @@
 // What is newer than the figure, inked on a canvas above it: bars that have closed since, their
 // regimes, scores and probabilities, and the forming bar. Places come from the figure's own axes.
-const INK = { up: "#44AA99", down: "#AA4499", score: "#808890", feature: "#0099CC",
-  alarm: "#CC3311", background: 0.28, area: 0.75 };
-const BARS = 2, SCORE = 5, FEATURE = 8, AREAS = 9; // places of the figure's traces
+// `looks` are colours, opacities and the places of the figure's traces, as the kernel says.
 const BODY = 0.35; // half the width of a body, as a share of a bar
 
 function canvasOf(plot) {
@@ -40,8 +38,8 @@ function inPanel(pen, layout, name, draw) {
   pen.restore();
 }
 
-function candle(pen, x, y, half, [open, high, low, close], opacity) {
-  const color = close >= open ? INK.up : INK.down;
+function candle(pen, looks, x, y, half, [open, high, low, close], opacity) {
+  const color = close >= open ? looks.up : looks.down;
   const top = y(Math.max(open, close)), bottom = y(Math.min(open, close));
   pen.strokeStyle = pen.fillStyle = color;
   pen.lineWidth = 1;
@@ -78,19 +76,19 @@ function line(pen, points, color) {
 
 function inkPrices(pen, layout, ink, fresh) {
   inPanel(pen, layout, "yaxis", (x, y, axis) => {
-    const width = x(ink.step) - x(0), half = BODY * width;
-    pen.globalAlpha = INK.background;
+    const width = x(ink.step) - x(0), half = BODY * width, { looks } = ink;
+    pen.globalAlpha = looks.background;
     fresh.forEach((k) => {
       if (ink.regimes[k] < 0) return;
       pen.fillStyle = ink.colors[ink.regimes[k]];
       pen.fillRect(x(ink.t[k]) - width / 2, axis._offset, width, axis._length);
     });
     pen.globalAlpha = 1;
-    fresh.forEach((k) => candle(pen, x(ink.t[k]), y, half, ink.bars[k], 1));
+    fresh.forEach((k) => candle(pen, looks, x(ink.t[k]), y, half, ink.bars[k], 1));
     if (!ink.forming) return;
     const [t, ...prices] = ink.forming, height = y(prices[3]);
-    candle(pen, x(t), y, half, prices, 0.45);
-    pen.strokeStyle = prices[3] >= prices[0] ? INK.up : INK.down;
+    candle(pen, looks, x(t), y, half, prices, 0.45);
+    pen.strokeStyle = prices[3] >= prices[0] ? looks.up : looks.down;
     pen.setLineDash([2, 3]);
     pen.beginPath();
     pen.moveTo(layout.xaxis._offset, height);
@@ -107,7 +105,7 @@ function inkLine(pen, layout, axis, ink, fresh, trace, values, color, marked) {
     const points = fresh.map((k) => [x(ink.t[k]), isKnown(values[k]) ? y(values[k]) : null]);
     if (isKnown(begun[1])) points.unshift([x(begun[0]), y(begun[1])]);
     line(pen, points, color);
-    pen.fillStyle = INK.alarm;
+    pen.fillStyle = ink.looks.alarm;
     fresh.filter((k) => marked?.[k]).forEach((k) => {
       pen.beginPath();
       pen.arc(x(ink.t[k]), y(values[k]), 3, 0, 7);
@@ -119,7 +117,7 @@ function inkLine(pen, layout, axis, ink, fresh, trace, values, color, marked) {
 function inkAreas(pen, layout, ink, fresh, traces) {
   // Areas go on from the last point of each; the calmest regime at the bottom.
   inPanel(pen, layout, "yaxis3", (x, y) => {
-    pen.globalAlpha = INK.area;
+    pen.globalAlpha = ink.looks.area;
     const begun = traces.map((trace) => newest(trace.y)), at = newest(traces[0]?.x);
     const rows = fresh.map((k) => [ink.t[k], ink.probs[k]]);
     if (begun.length && begun.every(isKnown)) rows.unshift([at, begun]);
@@ -141,16 +139,16 @@ function inkAreas(pen, layout, ink, fresh, traces) {
 
 function inkOver(plot, ink) {
   // Ink what the plot does not show itself.
-  const layout = plot._fullLayout;
+  const layout = plot._fullLayout, traces = plot.data;
   if (!layout?.xaxis?.l2p) return;
   const pen = canvasOf(plot);
   if (!pen || !ink?.t) return;
-  const last = newest(plot.data[BARS]?.x) ?? -Infinity;
+  const { looks } = ink, last = newest(traces[looks.bars]?.x) ?? -Infinity;
   const fresh = ink.t.map((_, k) => k).filter((k) => ink.t[k] > last);
   inkPrices(pen, layout, ink, fresh);
   if (!fresh.length) return;
-  const traces = plot.data;
-  inkLine(pen, layout, "yaxis2", ink, fresh, traces[SCORE], ink.scores, INK.score, ink.flagged);
-  inkLine(pen, layout, "yaxis4", ink, fresh, traces[FEATURE], ink.feature, INK.feature, null);
-  inkAreas(pen, layout, ink, fresh, traces.slice(AREAS));
+  const score = traces[looks.score], feature = traces[looks.feature];
+  inkLine(pen, layout, "yaxis2", ink, fresh, score, ink.scores, looks.scoreColor, ink.flagged);
+  inkLine(pen, layout, "yaxis4", ink, fresh, feature, ink.feature, looks.featureColor, null);
+  inkAreas(pen, layout, ink, fresh, traces.slice(looks.areas));
 }

@@ -39,12 +39,12 @@ function painted(number) {
   });
 }
 
-function inks() {
+function inks(looks) {
   // Ink over every figure, again whenever plotly has drawn or the user drags.
   let ink = null;
   const listening = new WeakMap();
   return (data) => {
-    ink = data.ink;
+    ink = data.ink ? { ...data.ink, looks } : null;
     plots().forEach((plot) => {
       if (listening.get(plot) !== plot._ev) {
         listening.set(plot, plot._ev);
@@ -164,7 +164,7 @@ function render({ model, el }) {
   el.classList.add("ms-panel");
   const part = model.get("part"), isTiles = part === "tiles";
   const parts = {
-    tiles: () => [tiles(el), toasts(el), inks()],
+    tiles: () => [tiles(el), toasts(el), inks(model.get("looks"))],
     watchlist: () => [watchlist(el, model)],
     events: () => [events(el)],
   };
