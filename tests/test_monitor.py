@@ -457,13 +457,20 @@ def test_stale_feed_and_open_gaps_are_alarms() -> None:
 
 
 def test_snapshot_is_a_page_that_fetches_nothing(watched: Any, tmp_path: Path) -> None:
-    monitor, _ = watched(*market_of())
-    settle(monitor)
+    monitor, _ = watched(*market_of(), trade(40, 101.0))
     page = monitor.snapshot(tmp_path / "monitor.html")
     assert (tmp_path / "monitor.html").read_text("utf-8") == page
     assert "Plotly.newPlot" in page
     assert theme.regime_styles(3)[2][0] in page
+    assert '"name":"forming"' in page
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=", page)
+
+
+def test_layout_of_a_scene_shows_all_of_it_before_any_browser_has_drawn() -> None:
+    view, scene = MonitorView(), scene_of(picture_of(*market_of(), trade(40, 250.0)))
+    assert view.layout_of(scene)["yaxis"]["range"][1] > 250
+    assert view.layout_of(scene)["annotations"][0]["text"] == "range"
+    assert view.figure.layout.yaxis.range is None
 
 
 def test_watching_another_series_stops_the_first(watched: Any) -> None:

@@ -129,8 +129,8 @@ class RegimeMonitor:
         path : Path or str, optional
             Where to write it, too.
         """
-        now = _now()
-        page = standalone_html(self.view.figure, self.session.picture(), now, self.session.title)
+        scene = self.look()
+        page = standalone_html(scene, self.view.layout_of(scene))
         if path is not None:
             Path(path).expanduser().write_text(page, "utf-8")
         return page

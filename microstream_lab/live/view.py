@@ -148,7 +148,7 @@ class MonitorView:
         is_new = self._drawn[:3] != scene.looks[:3]
         changes = figure.of_bars(picture, feature, scene.step_us) if is_new else {}
         if self.follows:
-            self._spans = figure.ranges(picture, feature, scene.n_shown, scene.step_us)
+            self._spans = self._ranges(scene)
         self._figure_frame = self.frame + 1
         with self.figure.batch_update():
             for place, values in changes.items():
@@ -162,6 +162,16 @@ class MonitorView:
         self._drawn = scene.looks
         self._ends = (self._ends[1], int(picture.times[-1]) if len(picture.times) else 0)
         return self._send()
+
+    def layout_of(self, scene: Scene) -> Json:
+        """The figure's layout for a scene: the axes of its bars, or those the user has chosen."""
+        layout: Json = self.figure.layout.to_plotly_json()
+        if self.follows:
+            for axis, span in self._ranges(scene).items():
+                layout[axis] = {**layout[axis], "range": span}
+        layout["annotations"] = [{**each} for each in layout["annotations"]]
+        layout["annotations"][0]["text"] = scene.feature or "feature"
+        return layout
 
     def follow(self) -> None:
         """Let the axes follow the newest bar again."""
@@ -207,6 +217,10 @@ class MonitorView:
         """Whether the forming bar is within the axes."""
         bar, span = picture.forming, self._spans.get("yaxis")
         return bar is None or span is None or span[0] <= bar.low <= bar.high <= span[1]
+
+    @staticmethod
+    def _ranges(scene: Scene) -> _Spans:
+        return figure.ranges(scene.picture, scene.feature, scene.n_shown, scene.step_us)
 
     def _set_ranges(self, spans: _Spans) -> None:
         for axis, span in spans.items():
