@@ -56,9 +56,11 @@ chaos: install ## a recorder through hundreds of faults and twenty kills (ten mi
 soak: install ## half an hour of recording in steady memory (MINUTES=30)
 	@$(SANDBOX) $(BIN)/python benchmarks/soak.py $(or $(MINUTES),30)
 
-fuzz: install ## messages and feed against 100,000 examples each
-	@HYPOTHESIS_PROFILE=fuzz $(SANDBOX) $(BIN)/python -m pytest -q \
-	    tests/test_messages.py tests/test_feed.py
+fuzz: install ## messages and feed against 100,000 examples each, in ten rounds
+	@for round in 1 2 3 4 5 6 7 8 9 10; do \
+	    HYPOTHESIS_PROFILE=fuzz $(SANDBOX) $(BIN)/python -m pytest -q --numprocesses 2 \
+	        -m fuzz tests/test_messages.py tests/test_feed.py || exit 1; \
+	done
 
 bench-monitor: install ## from a trade to the pixels of a real browser (needs chromium and the extra browser)
 	@$(BIN)/python benchmarks/monitor_latency.py

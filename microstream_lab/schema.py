@@ -6,12 +6,15 @@ frames. Nothing here reads a clock, a file or a socket.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import date
 from itertools import pairwise
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.errors import DataError, SettingsError
@@ -69,6 +72,7 @@ INTERVALS: Final[dict[str, int]] = {
 }
 """Bar intervals and their length in microseconds; all of them divide or equal a UTC day."""
 
+_YEAR_FIRST: Final = re.compile(r"\s*\d{4}(-\d{1,2}){0,2}([ T]|Z?\s*$)|\s*\d{8}([ T]|\s*$)")
 TIME_DTYPE: Final = "datetime64[us, UTC]"
 BAR_VALUES: Final = (
     "open",
@@ -219,16 +223,26 @@ def hour_of_bars(interval: str) -> int:
 def as_micros(moment: object) -> int:
     """Microseconds since 1970 UTC of a timestamp, date string or integer of microseconds.
 
-    A time without a zone is UTC. Raises :class:`SettingsError` if it cannot be read.
+    A string begins with the year, as in ``2024-05-01 12:30``, and a time without a zone is UTC.
+
+    Raises
+    ------
+    SettingsError
+        If it is anything else: a float or bool could mean anything, and so could 01/02/2022.
     """
-    if isinstance(moment, (int, np.integer)):
+    if isinstance(moment, (int, np.integer)) and not isinstance(moment, bool):
         return int(moment)
+    refusal = SettingsError(f"time: found {moment!r}, expected a UTC date such as 2024-05-01 12:30")
+    if isinstance(moment, str) and not _YEAR_FIRST.match(moment):
+        raise refusal
+    if not isinstance(moment, (str, date, np.datetime64)):  # a Timestamp is a date, too
+        raise refusal
     try:
-        stamp = pd.Timestamp(moment)  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"time: found {moment!r}, expected a date or time in UTC") from error
+        stamp = pd.Timestamp(moment)
+    except ValueError as error:
+        raise refusal from error
     if pd.isna(stamp):
-        raise SettingsError(f"time: found {moment!r}, expected a date or time in UTC")
+        raise refusal
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
     return int(stamp.as_unit("us").asm8.astype(np.int64))  # .value would be nanoseconds
 
@@ -260,23 +274,31 @@ def require_bars(bars: pd.DataFrame, where: str = "bars frame") -> pd.DataFrame:
     index = bars.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError(where, f"an index of {index.dtype}", f"open_time as {TIME_DTYPE}")
-    times = index.as_unit("us").asi8
-    if len(times) > 1 and np.diff(times).min() <= 0:
+    times, step = _micros(index), interval_us(str(bars["interval"].iloc[0]))
+    steps = np.diff(times)
+    evenly = bool((steps == step).all())  # then the first bar tells it all
+    if not evenly and steps.min() <= 0:
         raise DataError(where, "open_time unsorted or doubled", "open_time ascending and unique")
-    off_grid = times % interval_us(str(bars["interval"].iloc[0])) != 0
-    if off_grid.any():
-        found = f"open_time {index[int(off_grid.argmax())]}"
+    if times[0] % step or (not evenly and (steps % step).any()):
+        found = f"open_time {index[int((times % step != 0).argmax())]}"
         raise DataError(where, found, f"a multiple of {bars['interval'].iloc[0]}")
     return bars
 
 
 def contiguous_runs(bars: pd.DataFrame) -> list[slice]:
-    """Row slices of `bars` within which no bar is missing."""
-    times = pd.DatetimeIndex(bars.index).as_unit("us").asi8
+    """Row slices of `bars`, which keeps the contract, within which no bar is missing."""
+    times = _micros(pd.DatetimeIndex(bars.index))
     step = interval_us(str(bars["interval"].iloc[0]))
+    if times[-1] - times[0] == step * (len(times) - 1):
+        return [slice(0, len(times))]
     breaks = np.flatnonzero(np.diff(times) != step) + 1
     edges = [0, *breaks.tolist(), len(times)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _micros(index: pd.DatetimeIndex) -> npt.NDArray[np.int64]:
+    """Times in microseconds, without a copy where they are that already."""
+    return index.asi8 if index.unit == "us" else index.as_unit("us").asi8
 
 
 def iter_bars(bars: pd.DataFrame) -> Iterator[Bar]:

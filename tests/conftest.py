@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples.
+# A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples, in rounds: what is
+# remembered of them, so as not to repeat any, makes each slower than the one before.
 settings.register_profile("test", deadline=None)
 settings.register_profile(
-    "fuzz", deadline=None, max_examples=100_000, suppress_health_check=[HealthCheck.too_slow]
+    "fuzz",
+    deadline=None,
+    max_examples=10_000,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 

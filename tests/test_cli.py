@@ -180,6 +180,8 @@ def test_help_answers_without_loading_what_is_slow() -> None:
         (["train", "--start", "2022-02-02", "--end", "2022-02-02"], "expected a moment after"),
         (["models"], "Missing command."),
         (["ingest"], "expected a SYMBOL or --from FILES"),
+        (["store", "coverage", "--market", "futures"], "found 'futures', expected one of spot um"),
+        (["train", "--start", "01/02/2022"], "expected a date such as 2022-05-01"),
     ],
 )
 def test_command_line_that_is_not_understood_ends_with_2_in_one_line(

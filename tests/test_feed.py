@@ -343,6 +343,7 @@ def test_nothing_grows_whatever_comes() -> None:
     assert set(feed._sequences) == {"BTCUSDT"}
 
 
+@pytest.mark.fuzz
 @given(
     st.lists(
         st.one_of(
@@ -474,7 +475,7 @@ class FeedUnderFaults(RuleBasedStateMachine):
 FeedUnderFaults.TestCase.settings = settings(
     max_examples=max(40, settings.default.max_examples // 50)  # type: ignore[union-attr]
 )
-TestFeedUnderFaults = FeedUnderFaults.TestCase
+TestFeedUnderFaults = pytest.mark.fuzz(FeedUnderFaults.TestCase)
 
 
 def recorded_singles(folder: Path) -> list[bytes]:

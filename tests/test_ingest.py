@@ -15,11 +15,18 @@ from archive_server import Answer, ArchiveServer, as_read, serve_klines, trades_
 from factories import make_bars
 
 from microstream_lab.bars import bars_from_trades
-from microstream_lab.errors import ChecksumError, DataError, GeoBlockedError, SettingsError
+from microstream_lab.errors import (
+    ChecksumError,
+    DataError,
+    GeoBlockedError,
+    OfflineError,
+    SettingsError,
+)
 from microstream_lab.ingest import IngestReport, import_path, ingest
 from microstream_lab.market.files import find_files, read_agg_trades, write_agg_trades, write_klines
 from microstream_lab.market.packed import read_content
 from microstream_lab.schema import Gap, as_micros
+from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
 NOW = "2024-03-03T12:00:30"
@@ -311,6 +318,23 @@ def test_range_without_a_closed_bar_is_refused(store: Store, start: str, end: st
 def test_simulated_market_cannot_be_downloaded(store: Store) -> None:
     with pytest.raises(SettingsError, match="'sim'"):
         bring(store, "2024-03-01", market="sim")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "start", "complaint"),
+    [
+        ("BTC/USDT", None, "symbol: found 'BTC/USDT'"),
+        ("BTCUSDT", "01/02/2022", "found '01/02/2022'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_dialled(
+    store: Store, symbol: str, start: str | None, complaint: str
+) -> None:
+    nowhere = Settings(binance_rest_url="https://api.binance.com", microstream_offline=True)
+    with pytest.raises(SettingsError, match=complaint):
+        ingest(store, symbol, "1m", start, settings=nowhere, progress=False)
+    with pytest.raises(OfflineError):
+        ingest(store, "BTCUSDT", "1m", "2022-01-01", settings=nowhere, progress=False)
 
 
 def test_it_works_inside_a_running_loop_as_in_a_notebook(

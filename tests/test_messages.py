@@ -228,12 +228,14 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @given(st.binary(max_size=300))
 @example(b'{"stream":"a","data":null}')
 def test_no_bytes_raise_anything_but_a_decode_error(text: bytes) -> None:
     require_sound(text)
 
 
+@pytest.mark.fuzz
 @given(st.sampled_from(SEEDS), st.data())
 def test_no_damaged_message_raises_anything_but_a_decode_error(
     seed: bytes, data: st.DataObject
@@ -246,6 +248,7 @@ def test_no_damaged_message_raises_anything_but_a_decode_error(
     require_sound(bytes(damaged))
 
 
+@pytest.mark.fuzz
 @given(
     st.sampled_from([data_of(TRADE), SINGLE, KLINE, QUOTE, SHUTDOWN]),
     st.dictionaries(st.sampled_from("eEsapqflTmMtukBbAidrn"), VALUES, max_size=4),

@@ -27,6 +27,9 @@ NEW_YEAR = int(datetime(2022, 1, 1, tzinfo=UTC).timestamp() * 1_000_000)
     "moment",
     [
         "2022-01-01",
+        "2022",
+        "2022-1-1 00:00",
+        "20220101",
         "2022-01-01T01:00:00+01:00",
         datetime(2022, 1, 1, tzinfo=UTC),
         pd.Timestamp("2022-01-01"),
@@ -39,9 +42,15 @@ def test_every_way_to_say_a_moment_gives_the_same_microseconds(moment: object) -
     assert as_micros(moment) == NEW_YEAR
 
 
-@pytest.mark.parametrize("moment", ["yesterday-ish", None, pd.NaT, object()])
-def test_a_moment_that_cannot_be_read_is_refused(moment: object) -> None:
-    with pytest.raises(SettingsError, match="expected a date or time in UTC"):
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *("yesterday-ish", "now", "01/02/2022", "1.2.2022", "2022-13-01", "2022-01-01x", "", "nan"),
+        *(True, 1.5e15, np.float64(1), None, pd.NaT, object()),
+    ],
+)
+def test_a_moment_that_cannot_be_read_or_could_mean_anything_is_refused(moment: object) -> None:
+    with pytest.raises(SettingsError, match=r"found .*, expected a UTC date such as 2024"):
         as_micros(moment)
 
 

@@ -47,6 +47,15 @@ def _utc(text: str | None) -> str | None:
     return text
 
 
+def _known_market(name: str | None) -> str | None:
+    """Refuse what is no market before anything is looked up in it."""
+    from microstream_lab.schema import MARKETS
+
+    if name is not None and name not in MARKETS:
+        raise typer.BadParameter(f"found {name!r}, expected one of {' '.join(MARKETS)}")
+    return name
+
+
 def upper(text: str | None) -> str | None:
     """Symbols are written in capitals."""
     return None if text is None else text.upper()
@@ -56,7 +65,8 @@ Symbol = Annotated[
     str | None, typer.Option(help="Symbol, such as BTCUSDT.", callback=upper, metavar="SYMBOL")
 ]
 Market = Annotated[
-    str | None, typer.Option(metavar="NAME", help="spot, um (USD-M futures) or sim.")
+    str | None,
+    typer.Option(metavar="NAME", callback=_known_market, help="spot, um (USD-M futures) or sim."),
 ]
 Interval = Annotated[str | None, typer.Option(metavar="TEXT", help="Bar interval: 1m, 5m, 1h.")]
 Start = Annotated[

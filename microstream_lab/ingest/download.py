@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -78,8 +79,10 @@ def ingest(
     """
     if market not in ("spot", "um"):
         raise SettingsError(f"market: found {market!r}, expected spot or um to download from")
-    settings = settings or Settings.load()
+    if not re.fullmatch(r"[A-Z0-9]{2,30}", symbol):
+        raise SettingsError(f"symbol: found {symbol!r}, expected one such as BTCUSDT")
     span = _span(store, symbol, interval, start, end, market, clock)
+    settings = settings or Settings.load()
     source = _Source(settings, symbol, interval, market, progress)
     span = (max(span[0], source.listed_from(span[0])), span[1])
     download = source.download(*span)
