@@ -27,7 +27,7 @@ from microstream_lab.schema import (
 
 __all__ = ["BarBuilder"]
 
-_CHUNK: Final = 1_024
+_CHUNK: Final = 512
 """Trades that are held before they are folded, together, into their bar."""
 _MOST_CLOSED: Final = 3_000_000
 """So many bars are closed at once (34 days of seconds); a time beyond is an error and no flood."""
@@ -45,9 +45,9 @@ class BarBuilder:
 
     Notes
     -----
-    The state is a score of numbers, and up to a thousand trades that are not added yet: adding many
-    in one go costs a tenth. It can be pickled at any time. Trades of one symbol carry ascending
-    times on the exchange; one whose bar has been closed nevertheless is refused with
+    The state is a score of numbers, and some hundred trades at most that are not added yet: adding
+    many in one go costs a fraction. It can be pickled at any time. Trades of one symbol carry
+    ascending times on the exchange; one whose bar has been closed nevertheless is refused with
     :class:`~microstream_lab.errors.LateTradeError` and changes nothing, and its bar is to be made
     anew with :func:`~microstream_lab.bars.bars_from_trades`, which counts such a trade in the bar
     of its own time.
@@ -200,9 +200,11 @@ class BarBuilder:
         price = np.frombuffer(pack(f"{n}d", *[trade.price for trade in held]))
         quantity = np.frombuffer(pack(f"{n}d", *[trade.quantity for trade in held]))
         sold = np.frombuffer(bytes([trade.buyer_is_maker for trade in held]), np.bool_)
-        (exact, estimate), bought = rows_to_sum(price, quantity), ~sold
-        self._exact += np.stack([exact.sum(axis=1), exact @ bought])
-        self._estimate += np.stack([estimate.sum(axis=1), estimate @ bought])
+        exact, estimate = rows_to_sum(price, quantity)
+        shares = np.ones((n, 2), np.int64)  # of all trades, and of those that takers bought
+        shares[:, 1] -= sold
+        self._exact += (exact @ shares).T
+        self._estimate += (estimate @ shares).T
         self._high = max(self._high, float(price.max()))
         self._low = min(self._low, float(price.min()))
         self._close = held[-1].price

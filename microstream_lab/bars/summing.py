@@ -24,6 +24,7 @@ LARGEST: Final = 1e18
 _ALL_DECIMALS: Final = 2.0**51 / UNITS
 _NO_ROOM: Final = 2.0 ** np.array([26, 29, 33, 36, 39, 43, 46, 49])
 """From each of these on, a float has room for one decimal less: eight below, none beyond."""
+_SCALES: Final = np.array([UNITS, UNITS**2], np.float64)
 _WHOLE, _REST = divmod(2**64, UNITS)
 
 Ints = NDArray[np.int64]
@@ -44,18 +45,18 @@ def in_units(values: Floats) -> Ints:
 
 
 def rows_to_sum(price: Floats, quantity: Floats) -> tuple[Ints, Floats]:
-    """Size and amount of every trade, in units of 1e-8 and 1e-16.
+    """Size and amount of every trade, for adding.
 
     Returns
     -------
     exact : ndarray of shape (2, n_trades)
-        Modulo 2**64.
+        In units of 1e-8 and 1e-16, modulo 2**64.
     estimate : ndarray of shape (2, n_trades)
-        The same in floats.
+        The plain floats.
     """
     sizes = in_units(quantity)
     exact = np.stack([sizes, in_units(price) * sizes])
-    return exact, np.stack([quantity * UNITS, price * quantity * (UNITS * UNITS)])
+    return exact, np.stack([quantity, price * quantity])
 
 
 def settled(exact: Ints, estimate: Floats) -> Floats:
@@ -66,8 +67,8 @@ def settled(exact: Ints, estimate: Floats) -> Floats:
     exact, estimate : ndarray of shape (..., 2)
         A sum of sizes and a sum of amounts, each known twice.
     """
-    turns = np.rint((estimate - exact) / 2.0**64)
-    if estimate[..., 0].max() > 2.0**62 or estimate[..., 1].max() > 2.0**62 * UNITS:
+    turns = np.rint((estimate * _SCALES - exact) / 2.0**64)
+    if estimate.max() > 2.0**62 / UNITS:
         return _settled_large(exact, turns)
     units = exact.copy()  # of the sizes: below 2**62 they have not made a turn
     high, low = turns[..., 1].astype(np.int64), exact[..., 1]

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -85,13 +84,8 @@ class HttpClient:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    async def __aexit__(self, *raised: object) -> None:
+        await self._client.aclose()
 
     async def get(self, path: str, params: dict[str, Any] | None = None) -> httpx.Response:
         """One request, not retried, whatever its status."""

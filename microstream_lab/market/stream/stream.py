@@ -12,7 +12,6 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Final
 
 from microstream_lab.errors import SettingsError
@@ -130,12 +129,7 @@ class MarketStream:
             task.add_done_callback(self._ended)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         self.inbox.close()
         for task in self._tasks:
             task.cancel()
