@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples, in rounds: what is
-# remembered of them, so as not to repeat any, makes each slower than the one before.
+# A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples, in rounds: what
+# is remembered of them, so as not to repeat any, makes each slower than the one before.
 settings.register_profile("test", deadline=None)
 settings.register_profile(
     "fuzz",
