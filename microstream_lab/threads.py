@@ -7,18 +7,23 @@ of threads; no more parts are under way than the threads need, so memory is boun
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from joblib import cpu_count
-
-__all__ = ["PART_ROWS", "in_order", "over_rows", "parts"]
+__all__ = ["PART_ROWS", "cpu_count", "in_order", "over_rows", "parts", "share_out"]
 
 PART_ROWS: Final = 65_536
 """Rows of a part: its arrays stay in the cache, and starting a thread for it is worth while."""
 
 _Result = TypeVar("_Result")
+
+
+def cpu_count() -> int:
+    """Cores this process may use, a container's share included."""
+    import joblib  # loads with the first rows that are worth sharing out
+
+    return int(joblib.cpu_count())
 
 
 def parts(n_rows: int) -> list[slice]:
@@ -32,8 +37,8 @@ def in_order(n_rows: int, task: Callable[[slice], _Result]) -> Iterator[tuple[sl
     Tasks run on as many threads as there are cores to use, ahead of whoever takes the outcomes.
     """
     slices = parts(n_rows)
-    workers = min(cpu_count(), len(slices))
-    if workers <= 1:
+    workers = min(cpu_count(), len(slices)) if len(slices) > 1 else 1
+    if workers == 1:
         yield from ((part, task(part)) for part in slices)
         return
     under_way: deque[tuple[slice, Future[_Result]]] = deque()
@@ -51,3 +56,14 @@ def over_rows(n_rows: int, task: Callable[[slice], None]) -> None:
     """Call `task` for every part of the rows."""
     for _ in in_order(n_rows, task):
         pass
+
+
+def share_out(task: Callable[[int], None], numbers: Iterable[int], worth_it: bool = True) -> None:
+    """Call `task` for every number, on as many threads as there are cores if that is `worth_it`."""
+    if not worth_it or cpu_count() == 1:
+        for number in numbers:
+            task(number)
+        return
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        for _ in pool.map(task, numbers):
+            pass

@@ -368,6 +368,19 @@ def test_one_compiled_kernel_serves_every_layout_of_the_columns() -> None:
     assert len(folding.fold.signatures) == len(folding.survey.signatures) == 1
 
 
+def test_trades_folded_in_parts_on_threads_make_the_same_bars(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    times = rng.choice([0, 0, 1, 30, 400], 500).cumsum() * 1_000_000
+    tape = [trade(k, time=int(time)) for k, time in enumerate(times)]
+    whole = bars_from_trades(frame(tape), "1m", until=int(times[-1]) + 600_000_000)
+    monkeypatch.setattr("microstream_lab.threads.PART_ROWS", 7)
+    monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 3)
+    in_parts = bars_from_trades(frame(tape), "1m", until=int(times[-1]) + 600_000_000)
+    pd.testing.assert_frame_equal(in_parts, whole, check_exact=True)
+
+
 def test_numba_is_not_loaded_before_the_first_batch() -> None:
     code = "import sys, microstream_lab.bars; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -423,6 +436,16 @@ def test_sums_of_any_size_are_the_nearest_floats(n: int, data: st.DataObject) ->
     names = ("volume", "quote_volume", "taker_buy_base", "taker_buy_quote")
     assert tuple(getattr(bar, name) for name in names) == expected
     assert values(batch) == values(bar)
+
+
+def test_the_largest_numbers_that_messages_may_hold_are_added_as_well_as_floats_can() -> None:
+    tape = [trade(k + 1, T0 + k, 9e17, 9.9e17) for k in range(1_000)]
+    (bar,), (batch,) = streamed(tape), iter_bars(bars_from_trades(frame(tape), "1m"))
+    for each in (bar, batch):
+        assert each.volume == 9.9e20
+        assert each.quote_volume == pytest.approx(8.91e38, rel=1e-12)
+    with pytest.raises(DataError, match="too large"):
+        bars_from_trades(frame([trade(1, T0, 1.0, 1e18)]), "1m")
 
 
 def test_a_busy_day_of_large_trades_loses_no_decimal() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from microstream_lab.bars.summing import LARGEST, rows_to_sum, settled
+from microstream_lab.bars.summing import LARGEST, settled
 from microstream_lab.errors import DataError
 from microstream_lab.schema import (
     BAR_VALUES,
@@ -21,6 +21,7 @@ from microstream_lab.schema import (
     as_micros,
     interval_us,
 )
+from microstream_lab.threads import parts, share_out
 
 __all__ = ["bars_from_trades"]
 
@@ -65,12 +66,14 @@ def bars_from_trades(
         If a column is missing, there are no trades, a number is negative or not finite, or
         ``agg_id`` does not rise from row to row.
     """
-    from microstream_lab.bars.folding import fold, survey  # numba loads with the first batch only
+    from microstream_lab.bars.folding import survey  # numba loads with the first batch only
 
     _require_trades(trades)
     step = interval_us(interval)
     times, agg_ids, *columns = (_plain(trades[name]) for name in _FOLDED)
-    fallen, n_holes, in_order = survey(agg_ids, times, step)
+    fallen, n_bad, n_holes, in_order = survey(agg_ids, times, *columns[:2], step)
+    if n_bad:
+        _refuse_numbers(*columns[:2])
     if fallen >= 0:
         found = f"agg_id {agg_ids[fallen]} after {agg_ids[fallen - 1]}"
         raise DataError(f"trades, row {fallen}", found, "agg_id ascending and unique")
@@ -79,16 +82,32 @@ def bars_from_trades(
         order = np.argsort(times // step, kind="stable")
         times, *columns = (_fixed(column[order]) for column in (times, *columns))
     open_times = _open_times(times, step, until)
-    price, quantity, first_ids, last_ids, maker = columns
-    rows = rows_to_sum(price, quantity)
-    prices, exact, estimate, counts = fold(
-        times, price, *rows, first_ids, last_ids, maker, step, len(open_times)
-    )
+    prices, exact, estimate, counts = _folded(times, columns, step, len(open_times))
     quality = np.zeros(len(open_times), dtype=np.int8)
     if n_holes:
         _mark_holes(quality, agg_ids, (in_id_order - open_times[0]) // step)
     values = (prices, settled(exact, estimate), counts)
     return _bars_frame(open_times, values, quality, trades, interval)
+
+
+def _folded(
+    times: NDArray[np.int64], columns: list[NDArray[Any]], step: int, n_bars: int
+) -> list[NDArray[Any]]:
+    """What ``fold`` returns, of parts that begin with the first trade of a bar, on all cores."""
+    from microstream_lab.bars.folding import fold
+
+    cuts = [np.searchsorted(times, times[part.start] // step * step) for part in parts(len(times))]
+    rows = np.unique([*cuts, len(times)])
+    bars = np.append((times[rows[:-1]] - times[0] // step * step) // step, n_bars)
+    folded: list[Any] = [None] * (len(rows) - 1)
+
+    def fold_part(part: int) -> None:
+        inside = slice(rows[part], rows[part + 1])
+        pieces = (column[inside] for column in (times, *columns))
+        folded[part] = fold(*pieces, step, bars[part + 1] - bars[part])
+
+    share_out(fold_part, range(len(folded)), worth_it=len(folded) > 1)
+    return [np.concatenate(values) for values in zip(*folded, strict=True)]
 
 
 def _require_trades(trades: pd.DataFrame) -> None:
@@ -102,9 +121,12 @@ def _require_trades(trades: pd.DataFrame) -> None:
         if (trades[name] != trades[name].iloc[0]).any():
             found = f"{trades[name].nunique()} values of {name}"
             raise DataError("trades", found, "trades of one symbol")
-    for name in ("price", "quantity"):
-        values = trades[name].to_numpy(np.float64)
-        if not (values.min() >= 0 and values.max() < LARGEST):  # nor is NaN
+
+
+def _refuse_numbers(*columns: NDArray[np.float64]) -> None:
+    """Name the first of price and quantity that cannot be used; one cannot."""
+    for name, values in zip(("price", "quantity"), columns, strict=True):
+        if not (values.min() >= 0 and values.max() < LARGEST):
             found = f"a {name} that is negative, not finite or too large"
             raise DataError("trades", found, f"numbers below {LARGEST:g}")
 

@@ -8,43 +8,96 @@ nothing is compiled before the first call, and what was compiled is cached on di
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from microstream_lab.bars.summing import ALL_DECIMALS, LARGEST, NO_ROOM, UNITS
+from microstream_lab.compiled import compiled
 
 __all__ = ["fold", "survey"]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def survey(
-    agg_ids: NDArray[np.int64], times: NDArray[np.int64], step: int
-) -> tuple[int, int, bool]:
+    agg_ids: NDArray[np.int64],
+    times: NDArray[np.int64],
+    price: NDArray[np.float64],
+    quantity: NDArray[np.float64],
+    step: int,
+) -> tuple[int, int, int, bool]:
     """Look the trades over before folding them.
 
     Returns
     -------
-    tuple of int, int, bool
-        Row of the first ``agg_id`` that does not rise (-1: none), the number of holes in the ids,
-        and whether every trade falls into the bar of the trade before it or a later one.
+    tuple of int, int, int, bool
+        Row of the first ``agg_id`` that does not rise (-1: none), the number of rows whose price or
+        quantity cannot be used, the number of holes in the ids, and whether every trade falls into
+        the bar of the trade before it or a later one.
     """
-    n_holes, in_order, bar_open = 0, True, times[0] - times[0] % step
-    for row in range(1, len(agg_ids)):
-        rise = agg_ids[row] - agg_ids[row - 1]
+    n_bad, n_holes, in_order, bar_open = 0, 0, True, times[0] - times[0] % step
+    for row in range(len(agg_ids)):
+        n_bad += not (0.0 <= price[row] < LARGEST and 0.0 <= quantity[row] < LARGEST)  # nor is NaN
+        rise = agg_ids[row] - agg_ids[row - 1] if row else 1
         if rise < 1:
-            return row, n_holes, in_order
+            return row, n_bad, n_holes, in_order
         n_holes += rise > 1
         if times[row] < bar_open:
             in_order = False
         elif times[row] >= bar_open + step:
             bar_open = times[row] - times[row] % step
-    return -1, n_holes, in_order
+    return -1, n_bad, n_holes, in_order
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def _units(value: float) -> int:
+    """What :func:`~microstream_lab.bars.summing.in_units` makes of one value."""
+    if value < ALL_DECIMALS:
+        return np.int64(np.rint(value * UNITS))
+    whole, coarse = np.floor(value), 1
+    for edge in NO_ROOM:
+        coarse *= 10 if value >= edge else 1
+    rest = np.int64(np.rint((value - whole) * (UNITS // coarse))) * coarse
+    return np.int64(whole) * UNITS + rest
+
+
+@compiled
+def _fold_bar(
+    price: NDArray[np.float64],
+    quantity: NDArray[np.float64],
+    first_ids: NDArray[np.int64],
+    last_ids: NDArray[np.int64],
+    buyer_is_maker: NDArray[np.bool_],
+    exact: NDArray[np.int64],
+    estimate: NDArray[np.float64],
+) -> tuple[float, float, int]:
+    """High, low and count of one bar's trades; the sums go to `exact` and `estimate`."""
+    high = low = price[0]
+    n_single, sizes, amounts, bought_sizes, bought_amounts = 0, 0, 0, 0, 0
+    size_sum, amount_sum, bought_size_sum, bought_amount_sum = 0.0, 0.0, 0.0, 0.0
+    for row in range(len(price)):
+        value, size = price[row], quantity[row]
+        high, low = value if value > high else high, value if value < low else low
+        n_single += last_ids[row] - first_ids[row] + 1
+        bought = np.int64(not buyer_is_maker[row])  # a factor: no processor can foretell a branch
+        size_units = _units(size)
+        amount_units = _units(value) * size_units
+        sizes, amounts = sizes + size_units, amounts + amount_units
+        bought_sizes += size_units * bought
+        bought_amounts += amount_units * bought
+        size_sum, amount_sum = size_sum + size, amount_sum + value * size
+        bought_size_sum += size * bought
+        bought_amount_sum += value * size * bought
+    exact[0, 0], exact[0, 1] = sizes, amounts
+    exact[1, 0], exact[1, 1] = bought_sizes, bought_amounts
+    estimate[0, 0], estimate[0, 1] = size_sum, amount_sum
+    estimate[1, 0], estimate[1, 1] = bought_size_sum, bought_amount_sum
+    return high, low, n_single
+
+
+@compiled
 def fold(
     times: NDArray[np.int64],
     price: NDArray[np.float64],
-    exact: NDArray[np.int64],
-    estimate: NDArray[np.float64],
+    quantity: NDArray[np.float64],
     first_ids: NDArray[np.int64],
     last_ids: NDArray[np.int64],
     buyer_is_maker: NDArray[np.bool_],
@@ -53,35 +106,36 @@ def fold(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Fold trades whose bars never go backwards into `n_bars` bars from the first trade's on.
 
-    `exact` and `estimate` are those of :func:`~microstream_lab.bars.summing.rows_to_sum`.
-
     Returns
     -------
     prices : ndarray of shape (n_bars, 4)
         Open, high, low and close; a quiet bar has the close before it four times.
     exact, estimate : ndarray of shape (n_bars, 2, 2)
-        Sums of sizes and amounts, of all trades and of those that takers bought.
+        Sums of sizes and amounts, of all trades and of those that takers bought, as
+        :func:`~microstream_lab.bars.summing.settled` takes them.
     counts : ndarray of shape (n_bars,)
         Single trades.
     """
     prices, counts = np.empty((n_bars, 4)), np.zeros(n_bars, dtype=np.int64)
-    sums, estimates = np.zeros((n_bars, 2, 2), np.int64), np.zeros((n_bars, 2, 2))
-    row, bar_end = 0, times[0] - times[0] % step
+    exact, estimate = np.zeros((n_bars, 2, 2), np.int64), np.zeros((n_bars, 2, 2))
+    end, bar_end = 0, times[0] - times[0] % step
     for bar in range(n_bars):
         bar_end += step
-        if row == len(times) or times[row] >= bar_end:
+        row = end
+        while end < len(times) and times[end] < bar_end:
+            end += 1
+        if end == row:
             prices[bar] = prices[bar - 1, 3]
             continue
-        high = low = prices[bar, 0] = price[row]
-        while row < len(times) and times[row] < bar_end:
-            high, low = max(high, price[row]), min(low, price[row])
-            counts[bar] += last_ids[row] - first_ids[row] + 1
-            bought = 1 - int(buyer_is_maker[row])  # a factor, as no processor can foretell a branch
-            for unit in range(2):
-                sums[bar, 0, unit] += exact[unit, row]
-                sums[bar, 1, unit] += exact[unit, row] * bought
-                estimates[bar, 0, unit] += estimate[unit, row]
-                estimates[bar, 1, unit] += estimate[unit, row] * bought
-            row += 1
-        prices[bar, 1], prices[bar, 2], prices[bar, 3] = high, low, price[row - 1]
-    return prices, sums, estimates, counts
+        high, low, counts[bar] = _fold_bar(
+            price[row:end],
+            quantity[row:end],
+            first_ids[row:end],
+            last_ids[row:end],
+            buyer_is_maker[row:end],
+            exact[bar],
+            estimate[bar],
+        )
+        prices[bar, 0], prices[bar, 1] = price[row], high
+        prices[bar, 2], prices[bar, 3] = low, price[end - 1]
+    return prices, exact, estimate, counts

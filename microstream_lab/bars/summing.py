@@ -15,14 +15,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LARGEST", "UNITS", "in_units", "rows_to_sum", "settled"]
+__all__ = [
+    "ALL_DECIMALS",
+    "LARGEST",
+    "NO_ROOM",
+    "UNITS",
+    "in_units",
+    "rows_to_sum",
+    "settled",
+]
 
 UNITS: Final = 100_000_000
 LARGEST: Final = 1e18
 """Prices and sizes stay below this, or not even estimates would be any good."""
 
-_ALL_DECIMALS: Final = 2.0**51 / UNITS
-_NO_ROOM: Final = 2.0 ** np.array([26, 29, 33, 36, 39, 43, 46, 49])
+ALL_DECIMALS: Final = 2.0**51 / UNITS
+NO_ROOM: Final = 2.0 ** np.array([26, 29, 33, 36, 39, 43, 46, 49])
 """From each of these on, a float has room for one decimal less: eight below, none beyond."""
 _SCALES: Final = np.array([UNITS, UNITS**2], np.float64)
 _WHOLE, _REST = divmod(2**64, UNITS)
@@ -36,10 +44,10 @@ def in_units(values: Floats) -> Ints:
 
     A value of 67 million and more is taken for one of as many decimals as a float has room for.
     """
-    if values.max() < _ALL_DECIMALS:
+    if values.max() < ALL_DECIMALS:
         return np.rint(values * UNITS).astype(np.int64)
     whole = np.floor(values)
-    coarse = 10 ** np.searchsorted(_NO_ROOM, values, side="right")
+    coarse = 10 ** np.searchsorted(NO_ROOM, values, side="right")
     rest = np.rint((values - whole) * (UNITS // coarse)).astype(np.int64) * coarse
     return whole.astype(np.int64) * UNITS + rest
 
