@@ -124,8 +124,9 @@ class MonitorView:
         """
         picture = scene.picture
         self._toast(alerts)
-        if self.events.data.get("n_events") != picture.n_events:
-            self.events.data = {"events": event_rows(picture), "n_events": picture.n_events}
+        version = f"{scene.title} {picture.n_events}"
+        if self.events.data.get("version") != version:
+            self.events.data = {"events": event_rows(picture), "version": version}
         if not frozen:
             self._ink = ink_of(picture, scene.feature, self._ends[0], scene.step_us)
         return self._send(

@@ -89,10 +89,10 @@ function tiles(root) {
 function events(root) {
   const list = make(root, "ms-events");
   list.setAttribute("role", "log");
-  let shown = -1;
+  let shown = "";
   return (data) => {
-    if (data.n_events === shown) return;
-    shown = data.n_events;
+    if (data.version === shown) return;
+    shown = data.version;
     const lines = (data.events ?? []).map((event) => {
       const line = document.createElement("div");
       line.className = "ms-event";
