@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-monitor test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -22,7 +22,7 @@ install: ## build .venv from the lock (the others do it by themselves)
 lab: install ## prepare the built-in market once, then open JupyterLab on the notebooks
 	@$(BIN)/microstream lab
 
-test: lint types test-code test-notebooks ## style, types, tests, notebooks (live sessions apart: test-monitor)
+test: lint types test-code test-notebooks ## style, types, tests, notebooks
 
 lint: install ## ruff, rules and format, notebooks included
 	@$(BIN)/ruff check --quiet .
@@ -32,10 +32,7 @@ types: install ## mypy --strict on the package
 	@$(BIN)/mypy
 
 test-code: install ## the tests, on two cores
-	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not monitor" tests
-
-test-monitor: install ## live sessions and the monitor in a browser (not yet steady enough for `make test`)
-	@$(SANDBOX) $(BIN)/python -m pytest -m monitor tests
+	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \
@@ -47,8 +44,8 @@ notebooks: install ## run every notebook in a temporary home and keep its output
 evaluate: install ## the tables of regimes and baselines, on real data where there is any (DATA=../shared/data)
 	@$(ONE_THREAD) $(BIN)/python tools/evaluate.py $(or $(DATA),../shared/data)
 
-bench: install ## how fast it is here, beside the usual ways
-	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" || exit 1; done
+bench: install ## how fast it is here, beside the usual ways, as docs/performance.md (ONLY="em batch")
+	@$(BIN)/python benchmarks/report.py $(ONLY)
 
 chaos: install ## a recorder through hundreds of faults and twenty kills (ten minutes)
 	@MICROSTREAM_CHAOS=full $(SANDBOX) $(BIN)/python -m pytest -s tests/test_chaos.py

@@ -18,6 +18,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+from turns import Figure, publish, ratio
 
 from microstream_lab import Store
 from microstream_lab.schema import BAR_VALUES
@@ -90,12 +91,24 @@ def main() -> None:
     parser.add_argument("--max-ratio", type=float, default=float("inf"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        folder = asked.folder or (REAL if REAL.is_dir() else made_up_files(Path(home)))
+        made_up = asked.folder is None and not REAL.is_dir()
+        kind = "a made-up year of minutes" if made_up else "real minutes"
+        folder = made_up_files(Path(home)) if made_up else asked.folder or REAL
         our_way(folder, Path(home) / "warm.duckdb")
         turns = [(seconds(plain_way, folder), seconds(our_way, folder)) for _ in range(asked.turns)]
     plain, ours = (statistics.median(times) for times in zip(*turns, strict=True))
-    print(f"import of {folder.name}: plain {plain:.2f} s, checked {ours:.2f} s")
-    print(f"ratio {ours / plain:.2f} (median of {asked.turns} turns)")
+    publish(
+        Figure(
+            f"zips to validated rows in the keyed table, {kind}",
+            "pandas.read_csv + INSERT",
+            1.1,
+            ratio(*zip(*turns, strict=True)),
+            f"{ours:.2f} s",
+            f"{plain:.2f} s",
+            f"All zips of a folder into a fresh file, {asked.turns} turns; ours checks every row, "
+            "compares with what is stored and tells the coverage, the plain way checks nothing.",
+        )
+    )
     sys.exit(ours / plain > asked.max_ratio)
 
 

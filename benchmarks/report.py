@@ -1,7 +1,8 @@
 """Runs every benchmark, writes docs/performance.md, and compares with the run before.
 
 ``python benchmarks/report.py [NAME ...]`` runs all of them or those named, ``signal`` for example.
-Figures of the last run are kept in build/, which is not committed.
+The last figures of every benchmark are kept in build/, which is not committed, and the page shows
+them all.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,29 +39,27 @@ ratios can be compared between machines. Measured {when} on {cores} cores ({proc
 """
 
 
-def run(scripts: list[Path]) -> list[Figure]:
-    """Figures of all scripts, each in a process of its own with one BLAS thread."""
+def run(script: Path) -> list[Figure]:
+    """Figures of one script, in a process of its own with one BLAS thread."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.jsonl"
         target.touch()
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = {**os.environ, **threads, RESULTS: str(target)}
-        for script in scripts:
-            print(f"-- {script.stem}", flush=True)
-            subprocess.run([sys.executable, str(script)], env=environment, check=True)
+        print(f"-- {script.stem}", flush=True)
+        subprocess.run([sys.executable, str(script)], env=environment, check=True)
         return [Figure(**json.loads(line)) for line in target.read_text().splitlines()]
 
 
-def compare(figures: list[Figure], before: dict[str, float]) -> list[str]:
+def compare(figures: list[Figure], before: list[Figure]) -> list[str]:
     """One line for every figure that is much worse than it was."""
+    last = {(figure.path, figure.reference): figure.ratio for figure in before}
     lines = []
     for figure in figures:
-        key = f"{figure.path}, beside {figure.reference}"
-        if (last := before.get(key)) is None or figure.skipped:
-            continue
-        change = last / figure.ratio if figure.at_most else figure.ratio / last
+        known = last.get((figure.path, figure.reference), float("nan"))
+        change = known / figure.ratio if figure.at_most else figure.ratio / known
         if change < WORSE:
-            lines.append(f"worse than last time: {key}: {last:,.2f}x -> {figure.ratio:,.2f}x")
+            lines.append(f"worse than last time: {figure.path}: {known:,.2f}x, {figure.verdict}")
     return lines
 
 
@@ -84,24 +84,31 @@ def _row(figure: Figure) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def kept() -> dict[str, Any]:
-    """Figures of the run before, by path and reference."""
-    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+def kept() -> dict[str, list[Figure]]:
+    """The last figures of every benchmark."""
+    stored: dict[str, list[dict[str, Any]]] = {}
+    if KEPT.exists():
+        stored = json.loads(KEPT.read_text())
+    return {name: [Figure(**figure) for figure in figures] for name, figures in stored.items()}
+
+
+def keep(figures: dict[str, list[Figure]]) -> None:
+    """For the next time."""
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    stored = {name: [asdict(figure) for figure in each] for name, each in figures.items()}
+    KEPT.write_text(json.dumps(stored, indent=1))
 
 
 def main(names: list[str]) -> None:
-    """Write the page only if everything ran."""
-    scripts = sorted(HERE.glob("bench_*.py"))
-    chosen = [s for s in scripts if not names or s.stem.removeprefix("bench_") in names]
-    figures, before = run(chosen), kept()
-    for line in compare(figures, before):
-        print(line)
-    if not names:
-        PAGE.write_text(page(figures))
-        print(f"written: {PAGE.relative_to(HERE.parent)}")
-    measured = {f"{f.path}, beside {f.reference}": f.ratio for f in figures if not f.skipped}
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    KEPT.write_text(json.dumps({**before, **measured}, indent=1))
+    """Run, compare, keep, and write the page."""
+    scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
+    for name in names or scripts:
+        found, known = run(scripts[name]), kept()
+        print("\n".join(compare(found, known.get(name, []))))
+        keep({**known, name: found} if found else known)
+    figures = [figure for each in dict(sorted(kept().items())).values() for figure in each]
+    PAGE.write_text(page(figures))
+    print(f"written: {PAGE.relative_to(HERE.parent)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 from operator import mul
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -159,8 +159,8 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
         bundle.scaler, bundle.detector, regime_filter, features.to_numpy(), _grid_steps(bars)
     )
     regime = np.where(np.isnan(scores), -1, probs.argmax(axis=1)).astype(np.int8)
-    columns = {
-        **{name: features[name] for name in features},
+    columns: dict[str, Any] = {
+        **{str(name): features[name] for name in features},
         "anomaly_score": scores,
         "is_anomaly": scores > bundle.detector.threshold_,
         "regime": regime,

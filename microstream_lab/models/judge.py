@@ -38,7 +38,7 @@ class Judge:
     ) -> None:
         self._scale = float(detector.depth_scale)
         self._raw, self._step = np.empty(len(scaler.mean_)), np.ones(1, np.int64)
-        self._probs = np.empty(len(regime_filter.state) - 1)
+        self._probs, self._exponent = np.empty(len(regime_filter.state) - 1), np.empty(1)
         self._models = (
             *(np.array(known) for known in (scaler.floor_, scaler.mean_, scaler.scale_)),
             tuple(detector.tables),
@@ -69,7 +69,8 @@ class Judge:
         if self._scale <= 0:
             return 1.0 if depth == depth else depth
         # The power of an array, as in batch: that of a float may differ in the last bit.
-        return float((2.0 ** -(np.array([depth]) / self._scale))[0])
+        self._exponent[0] = -depth / self._scale
+        return float(np.power(2.0, self._exponent)[0])
 
 
 def judge_rows(
