@@ -15,6 +15,7 @@ import pandas as pd
 from microstream_lab.errors import DataError, SettingsError
 from microstream_lab.features.base import FEATURES, Feature
 from microstream_lab.schema import Bar, contiguous_runs, interval_us, require_bars, series_key
+from microstream_lab.threads import PART_ROWS, share_out
 
 __all__ = ["FEATURE_SETS", "FeatureState", "feature_names", "features_from_bars"]
 
@@ -87,12 +88,15 @@ def features_from_bars(
     names = feature_names(feature_set)
     interval = series_key(bars)[2]
     runs = [(run, bars.iloc[run]) for run in contiguous_runs(bars)]
-    values = np.empty((len(bars), len(names)))
-    for column, name in enumerate(names):
-        whole = [(slice(None), bars)]
-        for rows, piece in whole if FEATURES[name].spans_gaps else runs:
-            values[rows, column] = FEATURES[name](window, interval).batch(piece)
-    return pd.DataFrame(values, index=bars.index, columns=list(names))
+    values = np.empty((len(bars), len(names)), order="F")  # features are written column by column
+
+    def fill(column: int) -> None:
+        kind = FEATURES[names[column]]
+        for rows, piece in [(slice(None), bars)] if kind.spans_gaps else runs:
+            values[rows, column] = kind(window, interval).batch(piece)
+
+    share_out(fill, range(len(names)), worth_it=len(bars) >= PART_ROWS)
+    return pd.DataFrame(values, index=bars.index, columns=list(names), copy=False)
 
 
 class FeatureState:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.features.base import Feature, FloatArray, register
+from microstream_lab.features.memory import SlidingSum, column
 from microstream_lab.schema import Bar
 
 __all__ = ["LogReturn", "Range", "RelativeVolume"]
@@ -29,7 +30,8 @@ class LogReturn(Feature):
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         close = bars["close"].to_numpy()
         returns = np.full(len(close), np.nan)
-        returns[1:] = np.log(close[1:] / close[:-1])
+        changes = np.divide(close[1:], close[:-1], out=returns[1:])
+        np.log(changes, out=changes)
         return returns
 
     def update(self, bar: Bar) -> float:
@@ -50,7 +52,9 @@ class Range(Feature):
 
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         high, low = bars["high"].to_numpy(), bars["low"].to_numpy()
-        return np.asarray((high - low) / bars["open"].to_numpy(), dtype=np.float64)
+        spread: FloatArray = high - low
+        spread /= bars["open"].to_numpy()
+        return spread
 
     def update(self, bar: Bar) -> float:
         return (bar.high - bar.low) / bar.open
@@ -78,14 +82,11 @@ class RelativeVolume(Feature):
         return self.window - 1
 
     def batch(self, bars: pd.DataFrame) -> FloatArray:
-        volume = bars["volume"].to_numpy()
-        ratio = np.full(len(volume), np.nan)
-        if len(volume) >= self.window:
-            windows = np.lib.stride_tricks.sliding_window_view(volume, self.window)
-            mean = windows.sum(axis=1) / self.window
-            latest = volume[self.window - 1 :]
-            np.divide(latest, mean, out=ratio[self.window - 1 :], where=mean > 0)
-        return ratio
+        volume = column(bars, "volume")
+        means = SlidingSum(self.window).batch(volume)
+        means /= self.window
+        with np.errstate(invalid="ignore"):  # where nothing traded the last bar is 0 as well: NaN
+            return np.divide(volume, means, out=means)
 
     def update(self, bar: Bar) -> float:
         self._volumes.append(bar.volume)
