@@ -485,9 +485,10 @@ def test_builder_holds_a_bounded_number_of_trades() -> None:
     builder = BarBuilder("XUSDT", "1d")
     for k in range(10_000):
         builder.update(trade(k, T0 + k))
-        assert len(builder._held) <= 512
+        assert len(builder._held) <= 64
+        assert len(builder._prices) < 2_048
     assert builder.absorb([trade(k, T0 + k) for k in range(10_000, 20_000)]) == 10_000
-    assert len(builder._held) <= 512
+    assert len(builder._held) == len(builder._prices) == 0
     assert builder.flush().trades == 20_000  # type: ignore[union-attr]
 
 

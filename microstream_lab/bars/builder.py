@@ -6,9 +6,9 @@ never by a clock; what was closed is never silently changed, and no trade is sil
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import islice
-from struct import pack
 from typing import Final
 
 import numpy as np
@@ -27,8 +27,10 @@ from microstream_lab.schema import (
 
 __all__ = ["BarBuilder"]
 
-_CHUNK: Final = 512
-"""Trades that are held before they are folded, together, into their bar."""
+_HELD: Final = 64
+"""Trades that came singly are held, so many at most, for their numbers to be noted together."""
+_NOTED: Final = 2_048
+"""Trades whose numbers are noted before they are added, together, to the sums."""
 _MOST_CLOSED: Final = 3_000_000
 """So many bars are closed at once (34 days of seconds); a time beyond is an error and no flood."""
 
@@ -45,9 +47,9 @@ class BarBuilder:
 
     Notes
     -----
-    The state is a score of numbers, and some hundred trades at most that are not added yet: adding
-    many in one go costs a fraction. It can be pickled at any time. Trades of one symbol carry
-    ascending times on the exchange; one whose bar has been closed nevertheless is refused with
+    The state is a score of numbers, and those of some thousand trades at most that are not added
+    yet: adding many in one go costs a fraction. It can be pickled at any time. Trades of one symbol
+    carry ascending times on the exchange; one whose bar is closed nevertheless is refused with
     :class:`~microstream_lab.errors.LateTradeError` and changes nothing, and its bar is to be made
     anew with :func:`~microstream_lab.bars.bars_from_trades`, which counts such a trade in the bar
     of its own time.
@@ -65,8 +67,11 @@ class BarBuilder:
         "_next_id",
         "_open",
         "_open_time",
+        "_prices",
         "_quality",
         "_revision",
+        "_sizes",
+        "_sold",
         "_step",
         "_trades",
         "interval",
@@ -88,6 +93,7 @@ class BarBuilder:
         self._trades = self._revision = 0
         self._quality = quality
         self._held: list[AggTrade] = []
+        self._prices, self._sizes, self._sold = array("d"), array("d"), bytearray()
         self._exact, self._estimate = np.zeros((2, 2), np.int64), np.zeros((2, 2))
 
     def update(self, trade: AggTrade, quality: Quality = COMPLETE) -> list[Bar]:
@@ -114,7 +120,7 @@ class BarBuilder:
             trade.agg_id == self._next_id
             and self._open_time <= trade.trade_time < self._live_until
             and quality is COMPLETE
-            and len(self._held) < _CHUNK
+            and len(self._held) < _HELD
         ):
             self._held.append(trade)
             self._next_id += 1
@@ -139,10 +145,10 @@ class BarBuilder:
                 break
             next_id += 1
         stop = start + (next_id or 0) - (self._next_id or 0)
-        self._held += trades[start:stop]
         self._next_id = next_id
-        if len(self._held) >= _CHUNK:
-            self._fold()
+        self._note_held()
+        if stop > start:
+            self._note(trades[start:stop])
         return stop
 
     def advance(self, watermark: int) -> list[Bar]:
@@ -188,29 +194,38 @@ class BarBuilder:
         if self._live_until < self._end:
             self._open = self._high = self._low = trade.price
             self._live_until = self._end
-        self._fold()
+        self._note_held()
         return closed
 
-    def _fold(self) -> None:
-        """Add the trades that are held to the bar."""
-        if not (held := self._held):
+    def _note_held(self) -> None:
+        if self._held:
+            self._note(self._held)
+            self._held.clear()
+
+    def _note(self, trades: Sequence[AggTrade]) -> None:
+        """Take the numbers of trades of the forming bar while they are at hand."""
+        self._prices.fromlist([trade.price for trade in trades])
+        self._sizes.fromlist([trade.quantity for trade in trades])
+        self._sold += bytes([trade.buyer_is_maker for trade in trades])
+        self._trades += len(trades) + sum([trade.last_id for trade in trades])
+        self._trades -= sum([trade.first_id for trade in trades])
+        self._close = trades[-1].price
+        if len(self._sold) >= _NOTED:
+            self._add()
+
+    def _add(self) -> None:
+        """Add the numbers that are noted to the sums."""
+        if not self._sold:
             return
-        n = len(held)
-        # Packing is how numbers of records get into an array fastest.
-        price = np.frombuffer(pack(f"{n}d", *[trade.price for trade in held]))
-        quantity = np.frombuffer(pack(f"{n}d", *[trade.quantity for trade in held]))
-        sold = np.frombuffer(bytes([trade.buyer_is_maker for trade in held]), np.bool_)
-        exact, estimate = rows_to_sum(price, quantity)
-        shares = np.ones((n, 2), np.int64)  # of all trades, and of those that takers bought
-        shares[:, 1] -= sold
+        price = np.frombuffer(self._prices)
+        exact, estimate = rows_to_sum(price, np.frombuffer(self._sizes))
+        shares = np.ones((len(price), 2), np.int64)  # of all, and of what takers bought
+        shares[:, 1] -= np.frombuffer(self._sold, np.bool_)
         self._exact += (exact @ shares).T
         self._estimate += (estimate @ shares).T
         self._high = max(self._high, float(price.max()))
         self._low = min(self._low, float(price.min()))
-        self._close = held[-1].price
-        self._trades += n + sum([trade.last_id for trade in held])
-        self._trades -= sum([trade.first_id for trade in held])
-        held.clear()
+        self._prices, self._sizes, self._sold = array("d"), array("d"), bytearray()
 
     def _require_next(self, trade: AggTrade) -> None:
         if self._next_id is not None and trade.agg_id < self._next_id:
@@ -234,7 +249,8 @@ class BarBuilder:
         return closed
 
     def _bar(self, quality: Quality) -> Bar:
-        self._fold()
+        self._note_held()
+        self._add()
         (volume, quote_volume), taker = settled(self._exact, self._estimate).tolist()
         taker_buy_base, taker_buy_quote = taker
         return Bar(

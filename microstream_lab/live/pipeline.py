@@ -35,8 +35,8 @@ __all__ = ["Pipeline", "PipelineOptions", "Start"]
 
 log = logging.getLogger(__name__)
 
-_CHUNK: Final = 4_096
-"""Frames between two turns of everybody else."""
+_CHUNK: Final = 512
+"""Frames between two turns of everybody else; what they become still fits into the cache."""
 _LAGS: Final = 10_000
 _ENOUGH_TRADES: Final = 200_000
 """So many trades may wait for the consumer before reading stops."""

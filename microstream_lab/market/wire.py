@@ -148,7 +148,7 @@ def trades_frame(columns: Columns, symbol: str, market: str) -> pd.DataFrame:
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
+_Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e18)]
 
 
 class WireAggTrade(msgspec.Struct, frozen=True, gc=False):

@@ -35,8 +35,8 @@ _EXCERPT: Final = 100
 
 _Id = Annotated[int, Meta(ge=0, le=2**62)]
 _Time = Annotated[int, Meta(ge=EARLIEST_US // 1_000_000, lt=LATEST_US)]
-_Price = Annotated[float, Meta(gt=0, lt=1e300)]
-_Amount = Annotated[float, Meta(ge=0, lt=1e300)]
+_Price = Annotated[float, Meta(gt=0, lt=1e18)]
+_Amount = Annotated[float, Meta(ge=0, lt=1e18)]
 
 
 class Kline(msgspec.Struct, frozen=True, gc=False):
