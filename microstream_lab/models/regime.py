@@ -6,40 +6,38 @@ Pr[regime_t | x_1..x_t], and regimes are numbered calmest first after every fit.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from hmmlearn.hmm import GaussianHMM
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from microstream_lab.errors import FitError
+from microstream_lab.models.ascent import Ascent, AscentOptions, climb, stationary
+from microstream_lab.models.em import FastGaussianHMM as GaussianHMM
 from microstream_lab.models.filter import RegimeFilter
-from microstream_lab.models.starts import make_start, sticky_transitions
+from microstream_lab.models.priors import prior_named
 
 __all__ = ["RegimeModel", "sequence_steps", "weighted_means"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-logger = logging.getLogger(__name__)
-# Its one warning, that a last step lost likelihood, is what `starts_` tells with figures.
-logging.getLogger("hmmlearn").setLevel(logging.ERROR)
-
 
 class RegimeModel(BaseEstimator):  # type: ignore[misc]
-    """Gaussian hidden Markov model with full covariances, ordered by volatility.
+    """Gaussian hidden Markov model with several starts of EM, ordered by volatility.
 
     Parameters
     ----------
     n_regimes : int
         Number of regimes, K >= 2.
     n_starts : int
-        Starting points of EM; the one that ends with the highest likelihood is kept.
+        Starting points of EM; the one that ends with the highest likelihood, or posterior density
+        under a prior, is kept.
     max_iter : int
         EM iterations at most, per start.
     tol : float
@@ -56,6 +54,15 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         Seed of the starts.
     n_jobs : int, optional
         Threads over which the starts are spread; the result does not depend on it.
+    covariance : str
+        ``full``, ``diag``, ``tied`` (one for all regimes) or ``spherical``: the fewer rows a
+        feature has, the simpler. Above a dozen features full covariances need thousands of rows.
+    prior : str, optional
+        A belief declared by name, see :data:`~microstream_lab.models.priors.PRIORS`; it takes the
+        place of `stay`, `sticky_prior`, `covar_floor` and `starts`, and holds the means at zero.
+    starts : str
+        ``mixed`` (distance from the median, k-means, random rows) or ``smoothed`` (clusters of
+        the smoothed first principal component, for many noisy features).
 
     Attributes
     ----------
@@ -89,6 +96,9 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         min_occupancy: float = 0.01,
         random_state: int = 0,
         n_jobs: int | None = None,
+        covariance: str = "full",
+        prior: str | None = None,
+        starts: str = "mixed",
     ) -> None:
         self.n_regimes = n_regimes
         self.n_starts = n_starts
@@ -100,6 +110,9 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         self.min_occupancy = min_occupancy
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.covariance = covariance
+        self.prior = prior
+        self.starts = starts
 
     def fit(
         self,
@@ -125,6 +138,8 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         ------
         FitError
             If there are too few rows, or no start ends with a finite likelihood.
+        SettingsError
+            If covariance, prior or starts are unknown or do not go together.
         """
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         if self.n_regimes < 2 or len(rows) < self.n_regimes:
@@ -132,14 +147,15 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
                 f"regime model: found {self.n_regimes} regimes for {len(rows)} sample(s), "
                 "expected at least 2 regimes and as many rows"
             )
-        fits = Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            delayed(self._run_em)(rows, lengths, number) for number in range(self.n_starts)
+        options = self._options()
+        ascents = Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            delayed(climb)(rows, lengths, options, number) for number in range(self.n_starts)
         )
-        usable = [fit for fit in fits if fit is not None and np.isfinite(fit[0]["log_likelihood"])]
+        usable = [end for end in ascents if end is not None and np.isfinite(end.objective)]
         if not usable:
             raise FitError(f"regime model: none of {self.n_starts} starts gave a finite likelihood")
-        self.starts_ = [log for log, _ in usable]
-        log, best = max(usable, key=lambda fit: self._rank(fit[0]))
+        self.starts_ = [ascent.log for ascent in usable]
+        log, _, best = max(usable, key=self._rank)
         self.converged_, self.n_iter_ = bool(log["converged"]), int(log["iterations"])
         self._adopt(best, np.arange(self.n_regimes))
         filtered = self.filtered_probs(rows, sequence_steps(lengths))
@@ -157,6 +173,17 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         model.startprob_ = np.asarray(startprob, dtype=np.float64)
         model.n_features_in_ = model.means_.shape[1]
         return model
+
+    def reordered(self, order: Sequence[int]) -> RegimeModel:
+        """The same fit with its regimes numbered as in `order`, which lists their numbers here."""
+        check_is_fitted(self)
+        places = np.asarray(order, dtype=np.int64)
+        again = copy(self)
+        again.transmat_ = self.transmat_[np.ix_(places, places)]
+        for name in ("startprob_", "means_", "covars_", "occupancy_"):
+            if hasattr(self, name):
+                setattr(again, name, getattr(self, name)[places])
+        return again
 
     def filtered_probs(self, X: Any, steps: Any = None) -> FloatArray:
         """Pr[regime_t | x_1..x_t], shape ``(n_rows, K)``; rows with a NaN give NaN.
@@ -204,66 +231,29 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
         hmm.means_, hmm.covars_ = self.means_, self.covars_
         return hmm
 
-    def _run_em(
-        self, rows: FloatArray, lengths: Sequence[int] | None, number: int
-    ) -> tuple[dict[str, Any], GaussianHMM] | None:
-        start = make_start(rows, self.n_regimes, number, self.random_state)
-        # "scaling" is twice as fast and underflows on a row dozens of sigmas out; "log" never does.
-        for implementation in ("scaling", "log"):
-            hmm = self._new_hmm(rows, implementation)
-            hmm.startprob_ = np.full(self.n_regimes, 1.0 / self.n_regimes)
-            hmm.transmat_ = sticky_transitions(self.n_regimes, self.stay)
-            floor = self.covar_floor * np.eye(rows.shape[1])
-            hmm.means_, hmm.covars_ = start.means, start.covars + floor
-            try:
-                hmm.fit(rows, lengths)
-                break
-            except (ValueError, np.linalg.LinAlgError) as error:
-                logger.info("start %d (%s, %s): %s", number, start.kind, implementation, error)
-        else:
-            return None
-        return self._log_entry(number, start.kind, hmm, rows), hmm
-
-    def _new_hmm(self, rows: FloatArray, implementation: str) -> GaussianHMM:
-        return GaussianHMM(
-            self.n_regimes,
-            "full",
-            # A scalar prior would be added off the diagonal too and invent correlations.
-            covars_prior=self.covar_floor * len(rows) / self.n_regimes * np.eye(rows.shape[1]),
-            transmat_prior=1.0 + self.sticky_prior * np.eye(self.n_regimes),
-            n_iter=self.max_iter,
-            tol=self.tol * len(rows),
-            init_params="",
-            implementation=implementation,
+    def _options(self) -> AscentOptions:
+        return AscentOptions(
+            n_regimes=self.n_regimes,
+            n_starts=self.n_starts,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            stay=self.stay,
+            sticky_prior=self.sticky_prior,
+            covar_floor=self.covar_floor,
+            covariance=self.covariance,
+            prior=prior_named(self.prior),
+            starts=self.starts,
+            seed=self.random_state,
         )
 
-    def _log_entry(
-        self, number: int, kind: str, hmm: GaussianHMM, rows: FloatArray
-    ) -> dict[str, Any]:
-        history = list(hmm.monitor_.history)
-        last_gain = history[-1] - history[-2] if len(history) > 1 else np.inf
-        return {
-            "start": number,
-            "kind": kind,
-            "log_likelihood": history[-1] / len(rows),
-            "iterations": int(hmm.monitor_.iter),
-            # EM climbs likelihood and priors together, so near the top the likelihood alone may
-            # give a trifle back; a real fall is no success.
-            "converged": bool(
-                hmm.monitor_.iter < self.max_iter
-                and -10 * self.tol < last_gain / len(rows) < self.tol
-            ),
-            "smallest_occupancy": float(_stationary(hmm.transmat_).min()),
-        }
-
-    def _rank(self, log: dict[str, Any]) -> tuple[bool, float]:
-        return log["smallest_occupancy"] >= self.min_occupancy, log["log_likelihood"]
+    def _rank(self, ascent: Ascent) -> tuple[bool, float]:
+        return ascent.log["smallest_occupancy"] >= self.min_occupancy, ascent.objective
 
     def _adopt(self, hmm: GaussianHMM, order: IntArray) -> None:
         self.transmat_ = np.asarray(hmm.transmat_)[np.ix_(order, order)]
         self.means_ = np.asarray(hmm.means_)[order]
         self.covars_ = np.asarray(hmm.covars_)[order]
-        self.startprob_ = _stationary(self.transmat_)
+        self.startprob_ = stationary(self.transmat_)
 
     def _calm_first(self, filtered: FloatArray, volatility: Any) -> IntArray:
         if volatility is None:
@@ -294,12 +284,3 @@ def sequence_steps(lengths: Sequence[int] | None) -> IntArray | None:
     steps = np.ones(sum(lengths), np.int64)
     steps[np.cumsum([0, *lengths[:-1]])] = 0
     return steps
-
-
-def _stationary(transitions: FloatArray) -> FloatArray:
-    """The distribution that the chain forgets its start for, solved as a linear system."""
-    n = len(transitions)
-    system = np.vstack([transitions.T - np.eye(n), np.ones(n)])
-    solution = np.linalg.lstsq(system, np.append(np.zeros(n), 1.0), rcond=None)[0]
-    positive = np.clip(solution, 1e-12, None)
-    return np.asarray(positive / positive.sum())
