@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.research.backtest import BacktestResult, backtest, backtest_positions
-from microstream_lab.research.baselines import EwmaThresholds
+from microstream_lab.research.baselines import EwmaThresholds, halflife_in_bars
 from microstream_lab.research.bootstrap import day_starts, interval_of_sums
 from microstream_lab.research.performance import Ledger, yearly
 from microstream_lab.research.positions import (
@@ -35,6 +35,8 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 _HALVINGS: Final = 24
 _WIDEST_BAND: Final = 1.0
+_LARGEST: Final = 20.0  # of scales, as logarithms
+_TINY: Final = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +125,7 @@ def contest(
         See :func:`microstream_lab.research.backtest.backtest`; folds are told by the column
         ``fold`` of the signals, if there is one.
     halflife_min : float
-        Half-life of the EWMA volatility in minutes.
+        Half-life of the EWMA volatility in minutes; shorter where turnover allows.
     **options
         For both backtests, such as ``seed``.
     """
@@ -148,27 +150,45 @@ def volatility_targeting(
 ) -> Floats:
     """Positions ``min(1, scale / EWMA volatility)``, shape (n_bars,), known at each bar's close.
 
-    The scale gives `mean_exposure`, in -1 .. 1, and changes too small to matter are left out
-    until no more than `turnover` is traded.
+    The scale gives `mean_exposure`, in -1 .. 1. What trades more than `turnover` leaves out small
+    changes until it does not; what trades less gets half the half-life, so that it may react as
+    fast as the other side pays for.
     """
-    level = EwmaThresholds(halflife_min).level(bars).to_numpy()
-    calm = np.nan_to_num(np.exp(-level), nan=0.0)
-    calm = held_between(calm / calm.max() if calm.any() else calm, bars, decide_every)
-
-    def held(band: float) -> Floats:
-        def at(scale: float) -> Floats:
-            wanted = np.minimum(1.0, np.expm1(scale) * calm)
-            return within_band(wanted, band) if band else wanted
-
-        scale = _halve(lambda s: float(at(s)[:-1].mean()), abs(mean_exposure), 0.0, 20.0)
-        return at(scale)
-
-    def traded(band: float) -> float:
-        return -float(np.abs(np.diff(held(band)[:-1], prepend=0.0)).sum())
-
-    band = 0.0 if -traded(0.0) <= turnover else _halve(traded, -turnover, 0.0, _WIDEST_BAND)
-    positions: Floats = np.sign(mean_exposure) * held(band)
+    while True:
+        rival = _Targeting(bars, abs(mean_exposure), decide_every, halflife_min)
+        if rival.traded(0.0) >= turnover or halflife_in_bars(bars, halflife_min) <= 1:
+            break
+        halflife_min /= 2
+    band = 0.0
+    if rival.traded(0.0) > turnover:
+        band = _halve(lambda width: -rival.traded(width), -turnover, 0.0, _WIDEST_BAND)
+    positions: Floats = np.sign(mean_exposure) * rival.held(band)
     return positions
+
+
+class _Targeting:
+    """Positions that fall with volatility, scaled to hold `mean_exposure` whatever the band."""
+
+    def __init__(
+        self, bars: pd.DataFrame, mean_exposure: float, decide_every: int, halflife_min: float
+    ) -> None:
+        level = EwmaThresholds(halflife_min).level(bars).to_numpy()
+        calm = np.nan_to_num(np.exp(-level), nan=0.0)
+        self._calm = held_between(calm / max(calm.max(), _TINY), bars, decide_every)
+        self._mean_exposure = mean_exposure
+
+    def held(self, band: float) -> Floats:
+        """Positions with changes of up to `band` left out."""
+        scale = _halve(lambda s: self._at(s, band)[:-1].mean(), self._mean_exposure, 0.0, _LARGEST)
+        return self._at(scale, band)
+
+    def traded(self, band: float) -> float:
+        """Sum of the changes of position that :meth:`held` pays for."""
+        return float(np.abs(np.diff(self.held(band)[:-1], prepend=0.0)).sum())
+
+    def _at(self, scale: float, band: float) -> Floats:
+        wanted = np.minimum(1.0, np.expm1(scale) * self._calm)
+        return within_band(wanted, band) if band else wanted
 
 
 def _halve(rising: Callable[[float], float], wanted: float, low: float, high: float) -> float:
