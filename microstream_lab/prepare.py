@@ -44,6 +44,7 @@ class Sample:
 SAMPLE: Final = Sample()
 _TRAINING: Final = 60  # as many days' worth of work: what the progress bar makes of it
 _IMPORT: Final = 4
+_COMPILING: Final = 20
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,23 @@ def prepare(settings: Settings, progress: bool = False, sample: Sample = SAMPLE)
     store, registry = Store(settings.store_path), Registry(settings.models_path)
     wants_bars = not _has_bars(store, sample)
     wants_bundle = registry.current(sample.symbol, sample.interval, sample.market) is None
-    total = (sample.days + _IMPORT) * wants_bars + _TRAINING * wants_bundle
+    total = (sample.days + _IMPORT) * wants_bars + (_TRAINING + _COMPILING) * wants_bundle
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=total, disable=not (progress and total), bar_format=layout) as bar:
         new_bars = _import_bars(store, settings, sample, bar) if wants_bars else 0
+        if wants_bundle:
+            _compile(bar)
         promoted = _promote_bundle(store, registry, sample, bar) if wants_bundle else None
     return Prepared(new_bars, promoted)
+
+
+def _compile(bar: tqdm[None]) -> None:
+    """Have the local exchange compiled: otherwise the first monitor would wait for that."""
+    from microstream_lab.market.exchange.messages import warm_up
+
+    bar.set_description_str("Compiling the local exchange")
+    warm_up()
+    bar.update(_COMPILING)
 
 
 def _has_bars(store: Store, sample: Sample) -> bool:

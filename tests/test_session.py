@@ -22,8 +22,6 @@ from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 from microstream_lab.training import train_bundle
 
-pytestmark = pytest.mark.monitor
-
 START = pd.Timestamp("2024-03-01", tz="UTC")
 OPEN_FROM = START + pd.Timedelta(hours=12)
 SPEED = 300.0

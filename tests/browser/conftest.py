@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workbench import (
@@ -20,7 +21,7 @@ from workbench import (
     Visitor,
     free_port,
     lab_environment,
-    loopback_only,
+    opened_page,
     wait_until_up,
 )
 
@@ -71,18 +72,19 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
                 server.kill()
 
 
-@pytest.fixture
-def visitor(chromium: str) -> Iterator[Visitor]:
-    """A page in a fresh Chromium profile; whatever it asks of the outside is refused and noted."""
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Any]:
+    """One Chromium for all pages."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        context = browser.new_context(
-            service_workers="block", viewport={"width": 1400, "height": 1000}
-        )
-        visitor = Visitor(context.new_page())
-        context.route("**/*", lambda route: loopback_only(route, visitor))
-        visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
-        yield visitor
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def visitor(browser: Any) -> Iterator[Visitor]:
+    """A page of its own for a test."""
+    with opened_page(browser) as visitor:
+        yield visitor

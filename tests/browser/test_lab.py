@@ -13,8 +13,7 @@ from workbench import ROOT, TOKEN, Lab, Visitor
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
 
 NOTEBOOKS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.monitor] if "live" in path.stem else [])
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    pytest.param(path, id=path.stem) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
 ]
 FIGURES = ("application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json")
 OPEN_MS, RUN_MS, DRAW_MS = 60_000, 240_000, 30_000

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from notebook_page import NotebookPage
-from workbench import CHROMIUM_FLAGS, Lab, Visitor
+from workbench import Lab, opened_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.monitor]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
 
 SETUP = """
 from microstream_lab import LiveSession, RegimeMonitor
@@ -40,19 +40,14 @@ COLOR = "name => getComputedStyle(document.querySelector(name)).color.match(/\\d
 
 
 @pytest.fixture(scope="module")
-def notebook(lab: Lab, chromium: str) -> Iterator[NotebookPage]:
+def notebook(lab: Lab, browser: Any) -> Iterator[NotebookPage]:
     """A notebook that shows a monitor of two sessions, drawn to its end."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        visitor = Visitor(browser.new_page(viewport={"width": 1400, "height": 1000}))
+    with opened_page(browser) as visitor:
         notebook = NotebookPage(lab, visitor, "look.ipynb", (SETUP, SHOW, ALERT))
         for cell in (0, 1):
             assert notebook.run(cell) == ""
         notebook.until(DRAWN)
         yield notebook
-        browser.close()
 
 
 @pytest.fixture

@@ -9,29 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nbformat
 import pytest
+from notebook_page import DRAWN, FRAME, FRAME_AFTER, PATIENCE_MS, TILES, NotebookPage
 from tenacity import retry, stop_after_delay, wait_fixed
-from workbench import ROOT, TOKEN, Lab, Visitor, free_port, lab_environment
+from workbench import ROOT, TOKEN, Lab, Visitor, free_port, lab_environment, opened_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.monitor]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
 
-PATIENCE_MS = 120_000
-IS_READY = """() => {
-    const panel = window.jupyterapp?.shell?.currentWidget;
-    return panel?.context?.isReady && panel.sessionContext.session?.kernel?.status === 'idle';
-}"""
-RUN_CELL = """async index => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
-    notebook.activeCellIndex = index;
-    await window.jupyterapp.commands.execute('notebook:run-cell');
-    const outputs = notebook.model.toJSON().cells[index].outputs;
-    return outputs.map(output => output.text ?? output.evalue ?? '').join('');
-}"""
-DRAWN = "() => document.querySelectorAll('.microstream-figure .boxlayer path.box').length"
-FRAME = "() => document.querySelector('.microstream-figure')?.layout?.meta ?? 0"
-FRAME_AFTER = f"frame => ({FRAME})() > frame"
-TILES = "() => [...document.querySelectorAll('.ms-value')].map(node => node.textContent)"
 SPAN = "() => document.querySelector('.microstream-figure').layout.xaxis.range.join(' ')"
 
 SETUP = """
@@ -40,92 +24,64 @@ session = LiveSession("SIMUSDT", source="local", market="sim", speed=30, store=F
 """
 SHOW = "monitor = RegimeMonitor(session)\nmonitor"
 BUSY = "import time\nbefore = monitor.n_painted\ntime.sleep(4)\nprint(monitor.n_painted - before)"
-FIGURES = """
-import ipywidgets, plotly.graph_objects as go
-opened = ipywidgets.widgets.widget._instances.values()
-print(sum(isinstance(each, go.FigureWidget) for each in opened))
-"""
 
 
-@pytest.fixture
-def watched(lab: Lab, visitor: Visitor) -> Any:
+@pytest.fixture(scope="module")
+def watched(lab: Lab, browser: Any) -> Iterator[NotebookPage]:
     """A notebook whose second cell shows the monitor, drawn to its end."""
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(text.strip()) for text in (SETUP, SHOW, BUSY, FIGURES)],
-        metadata={"kernelspec": {"display_name": "Python 3", "name": "python3"}},
-    )
-    nbformat.write(notebook, lab.home / "notebooks" / "watch.ipynb")
-    page = visitor.page
-    page.set_default_timeout(PATIENCE_MS)
-    page.goto(lab.notebook("notebooks/watch.ipynb"))
-    page.wait_for_function(IS_READY)
-    for cell in (0, 1):
-        assert page.evaluate(RUN_CELL, cell) == ""
-    page.wait_for_function(f"({DRAWN})() >= 450")
-    page.wait_for_function(f"({TILES})()[0] !== '\u2013'")
-    return page
+    with opened_page(browser) as visitor:
+        notebook = NotebookPage(lab, visitor, "watch.ipynb", (SETUP, SHOW, BUSY))
+        for cell in (0, 1):
+            assert notebook.run(cell) == ""
+        notebook.until_drawn()
+        yield notebook
 
 
 def test_monitor_is_drawn_goes_on_by_itself_and_complains_of_nothing(
-    watched: Any, visitor: Visitor
+    watched: NotebookPage,
 ) -> None:
-    regime, probability, score, price = watched.evaluate(TILES)
+    page = watched.page
+    regime, probability, score, price = page.evaluate(TILES)
     assert regime in ("Stable liquidity", "High volatility", "Liquidity crisis")
     assert probability.endswith("%")
     assert 0 < float(score) <= 1
     assert float(price.replace(",", "")) > 0
-    watched.wait_for_function(FRAME_AFTER, arg=watched.evaluate(FRAME) + 5)
-    assert "no price here is real" in watched.locator(".ms-banner").inner_text()
-    assert visitor.complaints == []
-    assert visitor.refused == []
+    watched.until_figures_pass(5)
+    assert "no price here is real" in page.locator(".ms-banner").inner_text()
+    assert watched.visitor.complaints == []
+    assert watched.visitor.refused == []
 
 
-def test_monitor_goes_on_while_a_cell_is_busy(watched: Any) -> None:
-    watched.wait_for_function(FRAME_AFTER, arg=watched.evaluate(FRAME) + 5)
-    assert int(watched.evaluate(RUN_CELL, 2)) >= 3
+def test_monitor_goes_on_while_a_cell_is_busy(watched: NotebookPage) -> None:
+    watched.until_figures_pass(1)
+    assert int(watched.run(2)) >= 3
 
 
-def test_cell_run_again_shows_a_single_figure(watched: Any) -> None:
-    for cell in (0, 1):
-        assert watched.evaluate(RUN_CELL, cell) == ""
-    watched.wait_for_function("() => document.querySelectorAll('.microstream-figure').length === 1")
-    watched.wait_for_function(f"({DRAWN})() >= 450")
-    watched.wait_for_function(FRAME_AFTER, arg=watched.evaluate(FRAME) + 2)
-    assert watched.evaluate(RUN_CELL, 3).strip() == "1"
+def test_pause_freezes_the_figure_and_not_the_price(watched: NotebookPage) -> None:
+    page = watched.page
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(1_500)
+    frame, price = page.evaluate(FRAME), page.evaluate(TILES)[3]
+    watched.until(f"price => ({TILES})()[3] !== price", price)
+    assert page.evaluate(FRAME) == frame
+    page.get_by_role("button", name="Paused").click()
+    watched.until(FRAME_AFTER, frame)
 
 
-def test_pause_freezes_the_figure_and_not_the_price(watched: Any) -> None:
-    watched.get_by_role("button", name="Pause").click()
-    watched.wait_for_timeout(1_500)
-    frame, price = watched.evaluate(FRAME), watched.evaluate(TILES)[3]
-    watched.wait_for_function(f"price => ({TILES})()[3] !== price", arg=price)
-    assert watched.evaluate(FRAME) == frame
-    watched.get_by_role("button", name="Paused").click()
-    watched.wait_for_function(FRAME_AFTER, arg=frame)
-
-
-def test_pan_of_the_user_is_kept_until_follow_is_pressed(watched: Any) -> None:
-    box = watched.locator(".microstream-figure .nsewdrag").first.bounding_box()
+def test_pan_of_the_user_is_kept_until_follow_is_pressed(watched: NotebookPage) -> None:
+    page = watched.page
+    box = page.locator(".microstream-figure .nsewdrag").first.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    watched.mouse.move(*middle)
-    watched.mouse.down()
-    watched.mouse.move(middle[0] + 200, middle[1], steps=5)
-    watched.mouse.up()
-    watched.wait_for_timeout(2_500)
-    span = watched.evaluate(SPAN)
-    watched.wait_for_function(FRAME_AFTER, arg=watched.evaluate(FRAME) + 3)
-    assert watched.evaluate(SPAN) == span
-    watched.get_by_role("button", name="Follow").click()
-    watched.wait_for_function(f"span => ({SPAN})() !== span", arg=span)
-
-
-def test_page_opened_again_shows_the_monitor_that_still_runs(watched: Any, lab: Lab) -> None:
-    watched.evaluate("async () => await window.jupyterapp.commands.execute('docmanager:save')")
-    watched.goto("about:blank")
-    watched.goto(lab.notebook("notebooks/watch.ipynb"))
-    watched.wait_for_function(IS_READY)
-    watched.wait_for_function(f"({DRAWN})() >= 450")
-    watched.wait_for_function(FRAME_AFTER, arg=watched.evaluate(FRAME) + 2)
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 200, middle[1], steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(2_500)
+    span = page.evaluate(SPAN)
+    watched.until_figures_pass(3)
+    assert page.evaluate(SPAN) == span
+    page.get_by_role("button", name="Follow").click()
+    watched.until(f"span => ({SPAN})() !== span", span)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +117,7 @@ def test_voila_serves_the_monitor_without_code_to_those_with_the_token(
     page.set_default_timeout(PATIENCE_MS)
     page.goto(f"{voila}?token={TOKEN}")
     page.wait_for_function(f"({DRAWN})() >= 450")
-    page.wait_for_function(FRAME_AFTER, arg=page.evaluate(FRAME) + 2)
+    page.wait_for_function(FRAME_AFTER, arg=page.evaluate(FRAME) + 2, timeout=PATIENCE_MS)
     assert page.locator(".jp-InputArea .cm-content, .jp-InputArea pre").count() == 0
     assert "LiveSession(" not in page.locator("body").inner_text()
     assert visitor.complaints == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,19 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         told = log.read_text("utf-8", "replace")[-2_000:]
         raise RuntimeError(f"microstream lab ended with {server.returncode}:\n{told}")
     httpx.get(f"{url}/api/status", params={"token": TOKEN}, timeout=5).raise_for_status()
+
+
+@contextmanager
+def opened_page(browser: Any) -> Iterator[Visitor]:
+    """A page in a fresh profile; whatever it asks of the outside is refused and noted."""
+    context = browser.new_context(service_workers="block", viewport={"width": 1400, "height": 1000})
+    visitor = Visitor(context.new_page())
+    context.route("**/*", lambda route: loopback_only(route, visitor))
+    visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
+    try:
+        yield visitor
+    finally:
+        context.close()
 
 
 def loopback_only(route: Any, visitor: Visitor) -> None:
