@@ -136,7 +136,7 @@ def evaluate(
         seen = bars.iloc[max(0, row - max(warmup, getattr(estimate, "warmup_bars", 0))) :]
         signals, n_regimes = _signals(name, estimate, seen, judged)
         figures = score(signals, outcomes, n_regimes, level, n_resamples, seed)
-        tables[name] = pd.concat([figures, _model_stays(estimate, outcomes.interval)])
+        tables[name] = pd.concat([figures, _model_stays(estimate, outcomes.interval, n_regimes)])
         curves[name] = _reliability(signals, outcomes, n_regimes)
     return Evaluation(
         pd.concat(tables, names=["estimate", "figure"]),
@@ -180,11 +180,14 @@ def _baselines(
     return fit_all(trainers, training)
 
 
-def _model_stays(estimate: Estimate, interval: str) -> pd.DataFrame:
-    """Rows ``model_minutes_k`` of an estimate that knows its expected durations, in bars."""
+def _model_stays(estimate: Estimate, interval: str, n_regimes: int) -> pd.DataFrame:
+    """Rows ``model_minutes_k`` of an estimate that expects stays of its regimes, in bars."""
     holder: Any = getattr(estimate, "regime_model", estimate)
     expected = getattr(holder, "expected_durations", None)
-    minutes = [] if expected is None else expected() * (interval_us(interval) / 60_000_000)
+    stays = np.array([]) if expected is None else np.asarray(expected(), np.float64)
+    minutes = stays * (interval_us(interval) / 60_000_000)
+    if len(minutes) != n_regimes:  # stays of hidden states that are merged into regimes
+        minutes = np.array([])
     rows = {f"model_minutes_{k}": [value, np.nan, np.nan] for k, value in enumerate(minutes)}
     return pd.DataFrame(rows, ["value", "low", "high"], dtype=np.float64).T
 
