@@ -2,7 +2,8 @@
 
 DATA is a folder with ``klines_1m`` (Binance kline files of a year of minutes), ``klines_5m``
 (``*.csv.gz`` of five-minute bars) and ``events.csv``; without it, or with --quick, the simulated
-market stands in. Tables are printed and kept as CSV in ``data/evaluation``.
+market stands in. The studies of known regimes need no data. Tables are printed and kept as CSV in
+``data/evaluation``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 
 from microstream_lab.market.files import find_files, read_klines
 from microstream_lab.market.simulate import simulate_days
+from microstream_lab.research import known_truth
 from microstream_lab.research.crises import read_events
 from microstream_lab.research.ohlc import read_ohlc
 from microstream_lab.research.study import Market, Study, run_study
@@ -40,6 +42,9 @@ def main(words: list[str]) -> int:
         tables = run_study(*study, n_jobs=options.jobs, progress=sys.stderr.isatty())
     else:
         tables = _real(options)
+    sizes = known_truth.QUICK if options.quick else known_truth.FULL
+    recovered = known_truth.known_truth(sizes, n_jobs=options.jobs, progress=sys.stderr.isatty())
+    tables["Known truth: balanced accuracy"] = known_truth.standings(recovered)
     _show(tables, Settings.load().path("data", "evaluation"))
     return 0
 
