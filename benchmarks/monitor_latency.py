@@ -9,8 +9,9 @@ the last trade of the frame before, where trades come without a pause. A frame w
 counts for neither.
 
 *quiet* is a trade every two seconds in bars of a minute, *close* one in bars of a second, so that
-each closes some; *storm* is 1,000 trades a second in bars of a second; *flood* 20,000, while cells
-are run: *answer* is from asking the kernel for 1 + 1 in the page until the answer is there.
+each closes some; *storm* is 1,000 trades a second in bars of a minute, *closes* in bars of a
+second, so that the figure is always drawn anew; *flood* is 20,000, while cells are run: *answer* is
+from asking the kernel for 1 + 1 in the page until the answer is there.
 
 Usage: ``python benchmarks/monitor_latency.py [SECONDS [CASE ...]]``, 60 unless told otherwise.
 """
@@ -27,7 +28,8 @@ from watching import Lab, browser_page, jupyterlab, machine, paced_market, run_c
 CASES = {
     "quiet": (0.5, "1m"),
     "close": (0.5, "1s"),
-    "storm": (1_000, "1s"),
+    "storm": (1_000, "1m"),
+    "closes": (1_000, "1s"),
     "flood": (20_000, "1m"),
 }
 SETTLING_MS, IN_TIME_S = 8_000, 0.5

@@ -28,8 +28,8 @@ _HEARTBEAT_S: Final = 1.0
 _PATIENCE_S: Final = 2.0
 _BREATH: Final = 0.25
 """Of the time a frame took, so much is left to the browser before the next one."""
-_REST: Final = 3.0
-"""So many times as long as the figure took, it is left alone."""
+_REST: Final = 10.0
+"""So many times as long as the figure took, it is left alone: ink shows what is newer."""
 _TURN_S: Final = 0.001
 _REMEMBERED: Final = 4_096
 
@@ -118,6 +118,7 @@ class Painter:
 
     def begin_again(self) -> None:
         """A page has begun to show the view: it knows nothing of what others were told."""
+        self._view.renew()
         self._view.forget()
         self.wake()
 
@@ -151,19 +152,23 @@ class Painter:
         """Draw what is new, else once a second what has grown older."""
         rested_at = 0.0
         while not self._ended.is_set():
-            is_news = self._news.wait(_HEARTBEAT_S)
+            is_news = self._news.wait(self._patience_s(rested_at))
             self._news.clear()
             if self._ended.is_set():
                 return
             spent = self._attempt(self._draw_words)
             if self.is_behind and time.monotonic() >= rested_at:
                 took = self._attempt(self._draw_figure)
-                rested_at = time.monotonic() + min(_REST * took, _PATIENCE_S)
+                rested_at = time.monotonic() + min(max(_REST * took, _SHORTEST_S), _PATIENCE_S)
                 spent += took
-            elif self.is_behind:
-                self._news.set()
             if is_news:
                 self._ended.wait(max(_SHORTEST_S - spent, min(spent, _PATIENCE_S) * _BREATH))
+
+    def _patience_s(self, rested_at: float) -> float:
+        """How long to wait for news, now that the figure may be drawn from `rested_at` on."""
+        if not self.is_behind:
+            return _HEARTBEAT_S
+        return min(max(0.0, rested_at - time.monotonic()), _HEARTBEAT_S)
 
     def _attempt(self, draw: Callable[[], None]) -> float:
         """Draw, and return how many seconds it took until the browser had painted it."""
