@@ -166,7 +166,7 @@ class RegimeMonitor:
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        self.view.figure.renew()
+        self.view.renew()
         display(self.view.box)
         self._painter.begin_again()
 

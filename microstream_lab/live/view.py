@@ -188,6 +188,12 @@ class MonitorView:
         for widget in (*self.controls.children, *self.box.children, self.box):
             widget.close()
 
+    def renew(self) -> None:
+        """Give pages the state as it is now: one that restored itself may have an older one."""
+        self.figure.renew()
+        self.controls.send_state("children")
+        self.box.send_state()
+
     def forget(self) -> None:
         """Draw everything anew with the next scene, and tell it even who was told already."""
         self._drawn, self._ends, self._tells_all = (), (0, 0), True
