@@ -1,6 +1,7 @@
 """Bars to features: every feature has a batch face and a one-at-a-time face that agree."""
 
 from microstream_lab.features.base import FEATURES, Feature, register
+from microstream_lab.features.clock import TimeOfWeek
 from microstream_lab.features.flow import TakerImbalance, Vpin
 from microstream_lab.features.frame import (
     FEATURE_SETS,
@@ -11,6 +12,7 @@ from microstream_lab.features.frame import (
 from microstream_lab.features.horizon import HorizonFeature, register_horizons
 from microstream_lab.features.impact import Amihud, KyleLambda
 from microstream_lab.features.relative import (
+    Activity,
     RelativeAmihud,
     RelativeQuoteVolume,
     RelativeRange,
@@ -21,11 +23,12 @@ from microstream_lab.features.returns import DownsideShare, EwmaVolatility, Real
 from microstream_lab.features.seed import LogReturn, Range, RelativeVolume
 from microstream_lab.features.size import MeanTradeSize
 from microstream_lab.features.spreads import CorwinSchultzSpread, RollSpread
-from microstream_lab.features.volatility import GarmanKlass, Parkinson, YangZhang
+from microstream_lab.features.volatility import GarmanKlass, MeanRange, Parkinson, YangZhang
 
 __all__ = [
     "FEATURES",
     "FEATURE_SETS",
+    "Activity",
     "Amihud",
     "CorwinSchultzSpread",
     "DownsideShare",
@@ -36,6 +39,7 @@ __all__ = [
     "HorizonFeature",
     "KyleLambda",
     "LogReturn",
+    "MeanRange",
     "MeanTradeSize",
     "Parkinson",
     "Range",
@@ -47,6 +51,7 @@ __all__ = [
     "RelativeVolume",
     "RollSpread",
     "TakerImbalance",
+    "TimeOfWeek",
     "TradeIntensity",
     "Vpin",
     "YangZhang",

@@ -48,6 +48,8 @@ class Feature(ABC):
         What of earlier bars is in the value: nothing, the window, a half-life.
     skewed : bool
         True for values >= 0 with a long right tail, which models see on a log scale.
+    cyclic : bool
+        True for a place on a circle, such as the time of the week: scalers leave it as it is.
     spans_gaps : bool
         True for features that keep their memory through a gap: every bar that exists counts once,
         and nothing fades while nothing is observed. All others start anew after a gap.
@@ -58,6 +60,7 @@ class Feature(ABC):
     direction: ClassVar[str] = ""
     memory: ClassVar[str] = ""
     skewed: ClassVar[bool] = False
+    cyclic: ClassVar[bool] = False
     spans_gaps: ClassVar[bool] = False
 
     def __init__(self, window: int = 20, interval: str = "1m") -> None:
@@ -67,6 +70,11 @@ class Feature(ABC):
     @abstractmethod
     def warm_up(self) -> int:
         """Bars at the start for which the value is NaN, and after every gap not spanned."""
+
+    @property
+    def settled(self) -> int:
+        """Bars from which on the value owes nothing worth mentioning to where the series began."""
+        return self.warm_up + 1
 
     @abstractmethod
     def batch(self, bars: pd.DataFrame) -> FloatArray:

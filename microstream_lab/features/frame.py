@@ -22,10 +22,10 @@ __all__ = ["FEATURE_SETS", "FeatureState", "feature_names", "features_from_bars"
 FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "seed": ("log_return", "range", "relative_volume"),
     "liquidity": (
-        *("parkinson_5", "parkinson_15", "parkinson_60"),
-        *("parkinson_240", "parkinson_1440", "parkinson_7200"),
-        *("log_return", "range", "relative_volume", "taker_imbalance"),
-        *("amihud", "trade_intensity", "relative_trade_size", "vpin"),
+        *("mean_range_5", "mean_range_15", "mean_range_60", "mean_range_240", "mean_range_1440"),
+        *("activity_15", "activity_60", "time_of_week"),
+        *("log_return", "range", "relative_range", "relative_quote_volume"),
+        *("taker_imbalance", "relative_amihud", "trade_intensity", "relative_trade_size"),
     ),
 }
 """Named selections of features; a sequence of feature names serves as a set as well."""

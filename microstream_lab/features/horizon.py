@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from microstream_lab.features.base import FEATURES, Feature, register
 from microstream_lab.schema import hour_of_bars
 
-__all__ = ["HorizonFeature", "bars_over", "register_horizons"]
+__all__ = ["HALF_LIVES", "HorizonFeature", "bars_over", "register_horizons"]
+
+HALF_LIVES: Final = 4
+"""After so many half-lives a decaying mean owes a sixteenth to where it began."""
 
 
 def bars_over(horizon: int, interval: str) -> float:
@@ -47,6 +50,10 @@ class HorizonFeature(Feature):
         unbiased, if less smooth, long before the memory is full. Windows wait until they are full.
         """
         return ceil(min(self.horizon_bars, hour_of_bars(self.interval)))
+
+    @property
+    def settled(self) -> int:
+        return ceil(HALF_LIVES * self.horizon_bars)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by name: the class of a horizon is made while its module is imported."""

@@ -27,7 +27,8 @@ def log_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """``ln(a / b)`` of each pair, in every bit what :func:`math.log` gives."""
     from microstream_lab.features.recursions import log_ratios  # numba loads with the first batch
 
-    return log_ratios(_fixed(numerator), _fixed(denominator))
+    logs: FloatArray = log_ratios(_fixed(numerator), _fixed(denominator))
+    return logs
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
@@ -61,7 +62,8 @@ class Decay:
         """The mean after each of a whole series of observations, shape ``(n_bars,)``."""
         from microstream_lab.features.recursions import decaying_means
 
-        return decaying_means(_fixed(values), self._factor, self._least)
+        means: FloatArray = decaying_means(_fixed(values), self._factor, self._least)
+        return means
 
     def update(self, value: float) -> float:
         """The mean after the next observation."""
@@ -100,7 +102,8 @@ class SlidingSum:
         """The sum after each of a whole series of observations, shape ``(n_bars,)``."""
         from microstream_lab.features.recursions import sliding_sums
 
-        return sliding_sums(_fixed(values), self._length)
+        sums: FloatArray = sliding_sums(_fixed(values), self._length)
+        return sums
 
     def update(self, value: float) -> float:
         """The sum after the next observation."""

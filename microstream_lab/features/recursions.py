@@ -11,14 +11,15 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from microstream_lab.compiled import compiled
 
 __all__ = ["bucket_imbalances", "decaying_means", "log_ratios", "sliding_sums"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def log_ratios(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """``ln(a / b)`` by the C library's logarithm; numpy's own differs from it in the last bit."""
     logs = np.empty(len(numerator))
@@ -27,7 +28,7 @@ def log_ratios(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return logs
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decaying_means(values: FloatArray, factor: float, least: int) -> FloatArray:
     """Mean of the values so far, each worth `factor` less a value later; NaN before `least`."""
     means = np.full(len(values), np.nan)
@@ -43,7 +44,7 @@ def decaying_means(values: FloatArray, factor: float, least: int) -> FloatArray:
     return means
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def sliding_sums(values: FloatArray, length: int) -> FloatArray:
     """Sum of the last `length` values, NaN before there are so many."""
     sums = np.full(len(values), np.nan)
@@ -67,7 +68,7 @@ def sliding_sums(values: FloatArray, length: int) -> FloatArray:
     return sums
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bucket_imbalances(
     volume: FloatArray, bought: FloatArray, sizes: FloatArray, length: int
 ) -> FloatArray:

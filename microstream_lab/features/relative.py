@@ -6,19 +6,25 @@ means as usual. Undefined (NaN) only while nothing but zeros has been seen.
 
 from __future__ import annotations
 
-from math import nan
+from math import ceil, nan
 
 import numpy as np
 import pandas as pd
 
 from microstream_lab.features.base import Feature, register
 from microstream_lab.features.changes import LastClose, log_changes
-from microstream_lab.features.horizon import bars_over
+from microstream_lab.features.horizon import (
+    HALF_LIVES,
+    HorizonFeature,
+    bars_over,
+    register_horizons,
+)
 from microstream_lab.features.impact import impact_of, impacts_of_bars
 from microstream_lab.features.memory import Decay, FloatArray, column, ratio
 from microstream_lab.schema import Bar, hour_of_bars
 
 __all__ = [
+    "Activity",
     "RelativeAmihud",
     "RelativeQuoteVolume",
     "RelativeRange",
@@ -45,6 +51,10 @@ class _Relative(Feature):
     @property
     def warm_up(self) -> int:
         return hour_of_bars(self.interval)
+
+    @property
+    def settled(self) -> int:
+        return ceil(HALF_LIVES * bars_over(_DAY, self.interval))
 
     def _mean_over(self, horizon: int) -> Decay:
         return Decay(bars_over(horizon, self.interval))
@@ -191,3 +201,39 @@ class RelativeAmihud(_Relative):
     def update(self, bar: Bar) -> float:
         impact = impact_of(bar, self._last.log_change(bar))
         return self._ratio(self._now.update(impact), self._usual.update(impact))
+
+
+@register_horizons(15, 60)
+class Activity(HorizonFeature):
+    """Traded money lately against what is usual: ``EWMA_h(Q) / EWMA_1440(Q)``.
+
+    ``Q`` is the quote volume. Undefined (NaN) before the first trade.
+
+    References
+    ----------
+    Karpoff (1987), The relation between price changes and trading volume: a survey, Journal of
+    Financial and Quantitative Analysis 22.
+    """
+
+    name = "activity"
+    unit = "1"
+    direction = "high = busy"
+    memory = "half-lives h and 1440"
+    skewed = True
+
+    def __init__(self, window: int = 20, interval: str = "1m") -> None:
+        super().__init__(window, interval)
+        self._now = Decay(self.horizon_bars, self.warm_up + 1)
+        self._usual = Decay(bars_over(_DAY, interval))
+
+    @property
+    def settled(self) -> int:
+        return ceil(HALF_LIVES * bars_over(_DAY, self.interval))
+
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        volume = column(bars, "quote_volume")
+        return ratio(self._now.batch(volume), self._usual.batch(volume))
+
+    def update(self, bar: Bar) -> float:
+        now, usual = self._now.update(bar.quote_volume), self._usual.update(bar.quote_volume)
+        return now / usual if usual > 0 else nan

@@ -13,7 +13,7 @@ from microstream_lab.features.horizon import HorizonFeature, register_horizons
 from microstream_lab.features.memory import Decay, FloatArray, SlidingSum, column, log_ratio
 from microstream_lab.schema import Bar
 
-__all__ = ["GarmanKlass", "Parkinson", "YangZhang"]
+__all__ = ["GarmanKlass", "MeanRange", "Parkinson", "YangZhang"]
 
 _Number = TypeVar("_Number", float, FloatArray)
 _FOUR_LN_2 = 4 * log(2)
@@ -52,6 +52,36 @@ class Parkinson(HorizonFeature):
     def update(self, bar: Bar) -> float:
         log_range = log(bar.high / bar.low)
         return sqrt(self._variance.update(log_range * log_range) / _FOUR_LN_2)
+
+
+@register_horizons(5, 15, 60, 240, 1440)
+class MeanRange(HorizonFeature):
+    """Mean log range of a bar: ``EWMA(ln(H/L))``.
+
+    The mean is of the ranges themselves and not of their squares, so that one wild bar does not
+    drown the rest: it tells the coming hour's volatility better than :class:`Parkinson` does.
+
+    References
+    ----------
+    Alizadeh, Brandt and Diebold (2002), Range-based estimation of stochastic volatility models,
+    Journal of Finance 57, for the log range as a proxy that is robust to noise.
+    """
+
+    name = "mean_range"
+    unit = "1"
+    direction = "high = volatile"
+    memory = "half-life"
+    skewed = True
+
+    def __init__(self, window: int = 20, interval: str = "1m") -> None:
+        super().__init__(window, interval)
+        self._mean = Decay(self.horizon_bars, self.warm_up + 1)
+
+    def batch(self, bars: pd.DataFrame) -> FloatArray:
+        return self._mean.batch(log_ratio(column(bars, "high"), column(bars, "low")))
+
+    def update(self, bar: Bar) -> float:
+        return self._mean.update(log(bar.high / bar.low))
 
 
 @register_horizons(60, 240, 1440)
