@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def compiled(function: Callable[..., Any]) -> Any:
     """Decorator that compiles a function on its first call."""
     try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError as error:  # numba's word for: no folder that it may write to
         logger.info("%s is compiled anew in every process: %s", function.__name__, error)
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(nogil=True)(function)

@@ -73,13 +73,13 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         log_likelihood, floor = forward_pass(
             rows, means, whiteners, log_norms, start, transitions, *room, *sizes
         )
-        if self.implementation == "scaling" and not floor > _SCALING_FLOOR:
+        refused = self.implementation == "scaling" and not floor > _SCALING_FLOOR
+        if refused or not np.isfinite(log_likelihood):
             return None
-        first, moves, *moments = backward_pass(rows, transitions, *room, *sizes)
-        known = np.isfinite(log_likelihood) and np.isfinite(first).all()
-        if not (known and all(np.isfinite(sums).all() for sums in (moves, *moments))):
+        sums = backward_pass(rows, transitions, *room, *sizes)
+        if not all(np.isfinite(each).all() for each in sums):
             return None
-        return self._statistics(first, moves, *moments), log_likelihood
+        return self._statistics(*sums), log_likelihood
 
     def _statistics(
         self,

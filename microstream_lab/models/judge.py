@@ -44,9 +44,12 @@ class Judge:
             tuple(detector.tables),
             *regime_filter.parameters,
             regime_filter.max_hole,
-            regime_filter.state,
-            self._probs,
-            (0,) * len(scaler.mean_),
+        )
+        self._memory = (regime_filter.state, self._probs, (0,) * len(scaler.mean_))
+        # Compile or load now, where it can be waited for, and not at the first bar.
+        self._raw[:] = np.nan
+        judge_row(
+            self._raw, self._step, *self._models, regime_filter.state.copy(), *self._memory[1:]
         )
 
     def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float]]:
@@ -61,7 +64,7 @@ class Judge:
         """
         self._raw[:] = tuple(row)
         self._step[0] = steps
-        depth = judge_row(self._raw, self._step, *self._models)
+        depth = judge_row(self._raw, self._step, *self._models, *self._memory)
         probs: list[float] = self._probs.tolist()
         return self._score(depth), probs
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from microstream_lab.compiled import compiled
 
 __all__ = ["hold_within_band"]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def hold_within_band(targets: npt.NDArray[np.float64], band: float) -> npt.NDArray[np.float64]:
     """Follow `targets`, but only when they leave ``held +- band`` or ask to be flat."""
     held = np.empty_like(targets)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from microstream_lab.compiled import compiled
 
 __all__ = ["BOOLEAN", "DECIMAL", "INTEGER", "gather", "render"]
 
@@ -29,7 +30,7 @@ _HEADER = 4  # bytes reserved for a frame header; a short payload gives two of t
 _FIN_TEXT, _LENGTH_FOLLOWS, _SHORT = 0x81, 126, 126
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _digits(out: Bytes, at: int, value: int, at_least: int) -> int:
     """Write a number of zero or more with at least so many digits; return where it ends."""
     n_digits, rest = 1, value // 10
@@ -43,7 +44,7 @@ def _digits(out: Bytes, at: int, value: int, at_least: int) -> int:
     return at + n_digits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _field(out: Bytes, at: int, value: int, kind: int) -> int:
     if kind == BOOLEAN:
         start, length = (5, 4) if value else (0, 5)
@@ -59,7 +60,7 @@ def _field(out: Bytes, at: int, value: int, kind: int) -> int:
     return _digits(out, at + 1, value % 10**_DECIMALS, _DECIMALS)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _framed(out: Bytes, start: int, stop: int) -> int:
     """Put the header before the payload that ends at `stop`; return where the frame ends."""
     length = stop - start - _HEADER
@@ -74,7 +75,7 @@ def _framed(out: Bytes, start: int, stop: int) -> int:
     return stop - 2
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def render(
     literals: Bytes, literal_ends: Ints, kinds: Ints, values: Ints, framed: bool, out: Bytes
 ) -> Ints:
@@ -119,7 +120,7 @@ def render(
     return ends
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gather(buffer: Bytes, ends: Ints, order: Ints, out: Bytes) -> Ints:
     """Copy the messages `order` of `buffer` to `out`, one after another; return their ends."""
     new_ends = np.empty(len(order), np.int64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import exp, log
+
 import numpy as np
 
 from microstream_lab.compiled import compiled
@@ -43,34 +45,33 @@ def filter_rows(densities, steps, start, transitions, max_hole, state):  # type:
     probabilities and the number of steps unobserved since, which is -1 before the first row.
     """
     n_rows, n_regimes = densities.shape
-    probs = np.full((n_rows, n_regimes), np.nan)
-    log_likelihood = np.zeros(n_rows)
-    current, ahead = np.empty(n_regimes), np.empty(n_regimes)
+    probs, log_likelihood = np.empty((n_rows, n_regimes)), np.zeros(n_rows)
+    current, ahead = state[:n_regimes].copy(), np.empty(n_regimes)
+    unobserved = state[n_regimes]
     for t in range(n_rows):
-        started = state[n_regimes] >= 0
-        if started:
-            state[n_regimes] += steps[t] - 1
+        unobserved += steps[t] - 1 if unobserved >= 0 else 0
         if np.isnan(densities[t, 0]):
-            if started:
-                state[n_regimes] += 1
+            probs[t, :] = np.nan
+            unobserved += unobserved >= 0
             continue
-        if started and state[n_regimes] <= max_hole:
-            current[:] = state[:n_regimes]
-            for _ in range(int(state[n_regimes]) + 1):
-                for j in range(n_regimes):
-                    ahead[j] = 0.0
-                    for i in range(n_regimes):
+        if unobserved < 0 or unobserved > max_hole:
+            current[:] = start
+        else:
+            for _ in range(int(unobserved) + 1):
+                ahead[:] = 0.0
+                for i in range(n_regimes):
+                    for j in range(n_regimes):
                         ahead[j] += current[i] * transitions[i, j]
                 current[:] = ahead
-        else:
-            current[:] = start
-        largest = densities[t].max()
-        mass = 0.0
+        largest, mass = -np.inf, 0.0
         for k in range(n_regimes):
-            current[k] *= np.exp(densities[t, k] - largest)
+            largest = max(largest, densities[t, k])
+        for k in range(n_regimes):
+            current[k] *= exp(densities[t, k] - largest)
             mass += current[k]
-        probs[t] = current / mass
-        log_likelihood[t] = np.log(mass) + largest
-        state[:n_regimes] = probs[t]
-        state[n_regimes] = 0
+        for k in range(n_regimes):
+            current[k] /= mass
+            probs[t, k] = current[k]
+        log_likelihood[t], unobserved = log(mass) + largest, 0
+    state[:n_regimes], state[n_regimes] = current, unobserved
     return probs, log_likelihood

@@ -1,8 +1,8 @@
 """The E-step of a Gaussian hidden Markov model in two passes over the rows.
 
 Invariant: each row is scaled by its largest density and its own mass, so nothing underflows as long
-as the likeliest regime of a row could be reached at all. Where it could not, the outcome is not
-finite, which the caller has to look for.
+as the likeliest regime of a row could be reached at all. Where it could not, the log likelihood is
+not finite, and the pass is over.
 
 References
 ----------
@@ -69,6 +69,8 @@ def forward_pass(  # type: ignore[no-untyped-def]
             weights[t, k] = exp(current[k] - largest)
             current[k] = ahead[k] * weights[t, k]
             mass += current[k]
+        if not mass > 0.0:
+            return -np.inf, -np.inf
         log_likelihood += largest
         product *= mass
         if product < 1e-100:
