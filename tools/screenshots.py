@@ -87,9 +87,7 @@ def take(lab: Lab, name: str, path: Path) -> None:
         with paced_market(3, "1m", lab.home, present, n_regimes) as addresses:
             watch(page, lab, [SESSION.format(addresses=addresses), SHOW], name)
             page.evaluate(HIDE)
-            page.wait_for_function(
-                "() => document.querySelector('.ms-value')?.textContent > '\u2014'"
-            )
+            page.wait_for_function(HAS_REGIME)
             page.wait_for_timeout(6_000)
             prepare(page)
             if name != "stale":
