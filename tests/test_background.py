@@ -41,7 +41,7 @@ async def failing() -> None:
 def test_work_asked_to_end_before_it_has_begun_ends() -> None:
     outcomes: Outcomes = []
     background = Background("work", forever, outcomes.append)
-    background.ask()
+    background.stop()
     background.start()
     stopped_in_time(background)
     assert isinstance(outcomes[0], asyncio.CancelledError)

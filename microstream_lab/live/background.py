@@ -116,9 +116,9 @@ class Background:
                 self._loop.call_soon_threadsafe(self._leave.set)
 
     def stop(self) -> None:
-        """Ask it to end and wait for that, though not for long."""
+        """Ask it to end and wait for that, though not for long; before the start, not to begin."""
         self.ask()
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join(_ENDED_WITHIN_S)
 
     def _main(self) -> None:
