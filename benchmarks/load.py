@@ -10,6 +10,7 @@ import os
 import resource
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -136,13 +137,13 @@ class Measured:
     fetched: int = 0
     partial_first: int = 0
     settled_s: float = 0.0
-    lags_ms: list[float] = field(default_factory=list)
+    lags_ms: array[float] = field(default_factory=lambda: array("f"))  # many: four bytes each
     rss: list[tuple[float, float]] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
 
     def lag_ms(self, share: float) -> float:
         """A quantile of the lags in ms."""
-        return float(np.quantile(self.lags_ms or [0.0], share))
+        return float(np.quantile(self.lags_ms, share)) if self.lags_ms else 0.0
 
     def rss_after(self, seconds: float) -> float:
         """Memory (MB) at the first look after so many seconds."""
@@ -161,7 +162,7 @@ async def _watch(recorder: Recorder, measured: Measured) -> None:
         if pipeline.assembler.counts.trades > measured.trades:
             measured.trades = pipeline.assembler.counts.trades
             measured.busy_s = time.monotonic() - begun
-        measured.lags_ms += [lag * 1e3 for lag in pipeline.lags_s]
+        measured.lags_ms.extend([lag * 1e3 for lag in pipeline.lags_s])
         pipeline.lags_s.clear()
         measured.rss.append((time.monotonic() - begun, rss_mb()))
 

@@ -223,8 +223,10 @@ NUMBERS = st.one_of(
 )
 VALUES = st.recursive(
     st.one_of(NUMBERS, st.none(), st.booleans(), st.text(max_size=20)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=5,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=3,
 )
 
 
