@@ -15,7 +15,6 @@ import pandas as pd
 
 from microstream_lab.errors import FitError
 from microstream_lab.features import features_from_bars
-from microstream_lab.models.filter import RegimeFilter
 from microstream_lab.outcomes import forward_log_volatility
 from microstream_lab.research.thresholds import ends_at
 from microstream_lab.schema import hour_of_bars, interval_us, series_key
@@ -130,6 +129,8 @@ class NaiveHmm(SeedRecipe):
         self.model_: Any = model.fit(rows)
 
     def _probs(self, rows: Floats, steps: npt.NDArray[np.int64]) -> Floats:
+        from microstream_lab.models.filter import RegimeFilter  # compiled, hence only if asked
+
         seen = np.where(complete(rows)[:, None], rows, np.nan)
         probs, _ = RegimeFilter(self.model_, _MAX_HOLE).filter(seen, steps)
         return probs

@@ -17,7 +17,6 @@ from microstream_lab.research.baselines import EwmaThresholds
 from microstream_lab.research.clusters import KMeansRegimes, NaiveHmm, SeedRecipe
 from microstream_lab.research.har import HarRegression
 from microstream_lab.research.peers import JumpModelRegimes, MarkovSwitching, RiverClusters
-from microstream_lab.training import train_bundle
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -98,6 +97,8 @@ def lineup(
 
 def recipe_trainers(names: Iterable[str], **options: Any) -> dict[str, Trainer]:
     """Trainers of bundles by feature set, or by ``default``; `options` are of ``train_bundle``."""
+    from microstream_lab.training import train_bundle  # slow to import, hence only if asked
+
     found: dict[str, Trainer] = {}
     for name in names:
         chosen = options if name == DEFAULT_RECIPE else options | {"feature_set": name}
