@@ -91,7 +91,10 @@ def jupyterlab() -> Iterator[Lab]:
             yield lab
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(30)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
 
 
 @contextmanager

@@ -36,7 +36,8 @@ TITLE = "() => [...document.querySelectorAll('.ms-label')].at(3).textContent"
 TOO_WIDE = """() => [...document.querySelectorAll('.microstream-monitor *')].filter(node =>
     node.getBoundingClientRect().right > innerWidth + 1).map(node => node.className)"""
 THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
-COLOR = "name => getComputedStyle(document.querySelector(name)).color.match(/\\d+/g).map(Number)"
+COLOR = """name => getComputedStyle(document.querySelector(name)).color
+    .match(/\\d+/g).slice(0, 3).map(Number)"""
 
 
 @pytest.fixture(scope="module")
