@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any
 
 from microstream_lab.errors import NotebookFailedError
 from microstream_lab.settings import Settings
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 __all__ = ["KERNEL_NAME", "execute", "strip_widget_state"]
 
@@ -47,6 +47,7 @@ def execute(
         Naming the cell and the exception, the time limit or the death of the kernel.
     """
     # Slow to import, and a run that is stopped meanwhile is written down already.
+    import nbformat
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -129,6 +130,8 @@ def _quiet(name: str) -> Iterator[None]:
 
 def _last_started(output: Path) -> str:
     """The cell that was running when a run broke off, as one finds it in the saved notebook."""
+    import nbformat
+
     if not output.exists():
         return "before the first cell"
     code = [c for c in nbformat.read(output, 4).cells if c.cell_type == "code" and c.source.strip()]

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
-from nbformat import NotebookNode
 
 from microstream_lab.errors import RunError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from nbformat import NotebookNode
 
 __all__ = [
     "Metric",

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Final
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from microstream_lab.errors import RunError
 from microstream_lab.settings import Settings
 
-__all__ = ["find_notebook", "notebooks_folder", "read_notebook"]
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+__all__ = ["NotebookSource", "find_notebook", "notebooks_folder", "read_notebook", "read_source"]
 
 _PROJECT: Final = Path(__file__).resolve().parents[2]
+
+
+class CellSource(NamedTuple):
+    """What an author wrote into a cell."""
+
+    source: str
+    metadata: dict[str, Any]
+
+
+class NotebookSource(NamedTuple):
+    """What an author wrote into a notebook."""
+
+    cells: list[CellSource]
 
 
 def find_notebook(notebook: Path | str, settings: Settings) -> Path:
@@ -41,8 +55,22 @@ def notebooks_folder(settings: Settings) -> Path:
 
 def read_notebook(path: Path) -> NotebookNode:
     """A notebook file as nbformat 4; raises :class:`RunError` if it is none."""
+    import nbformat
+
     try:
         notebook: NotebookNode = nbformat.read(path, 4)
     except (ValueError, OSError) as error:
         raise RunError(f"{path}: found no readable notebook: {error}") from error
     return notebook
+
+
+def read_source(path: Path) -> NotebookSource:
+    """The cells of a notebook without nbformat, which takes seconds to import.
+
+    Raises :class:`RunError` if the file is no notebook of format 4.
+    """
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return NotebookSource([CellSource("".join(c["source"]), c["metadata"]) for c in cells])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RunError(f"{path}: found no readable notebook: {error!r}") from error

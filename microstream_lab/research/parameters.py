@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Any, Final
-
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, Final
 
 from microstream_lab.errors import ParameterError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from microstream_lab.research.notebooks import NotebookSource
 
 __all__ = ["Parameter", "find", "notebook_parameters", "parse_text", "validated"]
 
@@ -63,7 +66,9 @@ class Parameter:
             ) from None
 
 
-def notebook_parameters(notebook: NotebookNode, where: str = "notebook") -> dict[str, Parameter]:
+def notebook_parameters(
+    notebook: NotebookNode | NotebookSource, where: str = "notebook"
+) -> dict[str, Parameter]:
     """The parameters of a notebook by name, in the order of its parameters cell.
 
     The cell holds one assignment of a literal per line, with a comment saying what it means and,

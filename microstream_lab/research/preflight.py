@@ -12,7 +12,7 @@ from microstream_lab.errors import DataError, ParameterError
 from microstream_lab.features import feature_names
 from microstream_lab.research.inputs import series_there
 from microstream_lab.research.lineup import DEFAULT_RECIPE, lineup
-from microstream_lab.research.notebooks import find_notebook, read_notebook
+from microstream_lab.research.notebooks import find_notebook, read_source
 from microstream_lab.research.parameters import notebook_parameters
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -39,7 +39,7 @@ def preflight(notebook: str, given: Mapping[str, Any], settings: Settings) -> No
         contamination that no model takes.
     """
     path = find_notebook(notebook, settings)
-    defaults = notebook_parameters(read_notebook(path), path.name).values()
+    defaults = notebook_parameters(read_source(path), path.name).values()
     values = {each.name: each.default for each in defaults} | dict(given)
     _check_recipe(values)
     if values.get("symbol") and not values.get("data_dir"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -20,12 +21,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import nbformat
-
 from microstream_lab.errors import NotebookFailedError, ParameterError
 from microstream_lab.research.execute import KERNEL_NAME, execute
 from microstream_lab.research.metrics import read_metrics, read_tables, record_metrics
-from microstream_lab.research.notebooks import find_notebook, read_notebook
+from microstream_lab.research.notebooks import find_notebook, read_notebook, read_source
 from microstream_lab.research.parameters import (
     Parameter,
     find,
@@ -100,7 +99,7 @@ def run_notebook(
         If a cell failed, the time ran out or the kernel died; the run is kept as failed.
     """
     path = find_notebook(notebook, settings)
-    known = notebook_parameters(read_notebook(path), path.name)
+    known = notebook_parameters(read_source(path), path.name)
     given = validated(parameters or {}, known, path.name)
     run, folder = _opened(path, known, given, settings, clock())
     try:
@@ -138,7 +137,7 @@ def typed_parameters(
         At the first that is not such an assignment, unknown or of another type.
     """
     path = find_notebook(notebook, settings)
-    known = notebook_parameters(read_notebook(path), path.name)
+    known = notebook_parameters(read_source(path), path.name)
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = (part.strip() for part in assignment.partition("="))
@@ -178,7 +177,7 @@ def _finish(
     if running.exists():
         running.rename(final)
     else:  # stopped before papermill saved anything
-        nbformat.write(read_notebook(source), final)
+        shutil.copyfile(source, final)
     executed = read_notebook(final)
     run = replace(run, metrics=read_metrics(executed))
     for name, text in read_tables(executed).items():
