@@ -18,6 +18,7 @@ import pandas as pd
 from microstream_lab.engine import signals_from_bars
 from microstream_lab.features import FEATURES
 from microstream_lab.models.anomaly import AnomalyDetector
+from microstream_lab.models.levels import LevelModel
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.models.scaler import FeatureScaler
 
@@ -68,7 +69,7 @@ class ModelBundle:
     window: int
     scaler: FeatureScaler
     detector: AnomalyDetector
-    regime_model: RegimeModel
+    regime_model: RegimeModel | LevelModel
     stress_by_regime: FloatArray
     stress_horizon: int
     start: int
@@ -93,10 +94,18 @@ class ModelBundle:
 
     def state_means(self) -> pd.DataFrame:
         """Mean of each feature by regime, in the feature's own unit; shape ``(K, n_features)``."""
-        means = self.scaler.inverse_transform(self.regime_model.means_)
-        return pd.DataFrame(
+        means = self.scaler.inverse_transform(self.regime_model.regime_means_)
+        table = pd.DataFrame(
             means, index=pd.RangeIndex(self.n_regimes, name="regime"), columns=list(self.features)
         )
+        # The mean of places on a circle means nothing.
+        return table.drop(columns=[name for name in self.features if FEATURES[name].cyclic])
+
+    @property
+    def warmup_bars(self) -> int:
+        """Bars before the first one of interest that let every feature forget where they begin."""
+        made = (FEATURES[name](self.window, self.interval) for name in self.features)
+        return max(feature.settled for feature in made)
 
     def describe(self) -> dict[str, Any]:
         """Everything a person or another program wants to know, ready for JSON."""
@@ -126,6 +135,7 @@ class ModelBundle:
             },
             "anomaly": {"threshold": self.detector.threshold_},
             "regimes": {
+                **model.details(),
                 "converged": model.converged_,
                 "starts": model.starts_,
                 "startprob": model.startprob_.tolist(),

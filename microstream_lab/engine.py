@@ -17,14 +17,21 @@ import pandas as pd
 from microstream_lab.errors import BundleMismatchError
 from microstream_lab.features import FEATURES, FeatureState, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
-from microstream_lab.models.filter import GaussianChain, RegimeFilter
-from microstream_lab.models.judge import Judge, judge_rows
+from microstream_lab.models.judge import judge_for, judge_rows
 from microstream_lab.models.scaler import FeatureScaler
+from microstream_lab.models.tracking import Tracker
 from microstream_lab.schema import Bar, Signal, interval_us, require_bars, series_key
 
 __all__ = ["Engine", "SignalModel", "longest_hole", "signals_from_bars"]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+class Regimes(Protocol):
+    """What the engine needs of a regime model."""
+
+    def tracker(self, max_hole: int) -> Tracker:
+        """A memory that follows one series, predicting through holes of up to `max_hole` steps."""
 
 
 class SignalModel(Protocol):
@@ -55,7 +62,7 @@ class SignalModel(Protocol):
         """Anomaly scores of standardised rows."""
 
     @property
-    def regime_model(self) -> GaussianChain:
+    def regime_model(self) -> Regimes:
         """Regimes of standardised rows."""
 
     @property
@@ -75,8 +82,8 @@ class Engine:
     def __init__(self, bundle: SignalModel) -> None:
         self.bundle = bundle
         self._features = FeatureState(bundle.features, bundle.window)
-        self._filter = RegimeFilter(bundle.regime_model, longest_hole(bundle))
-        self._judge = Judge(bundle.scaler, bundle.detector, self._filter)
+        self._tracker = bundle.regime_model.tracker(longest_hole(bundle))
+        self._judge = judge_for(bundle.scaler, bundle.detector, self._tracker)
         self._threshold = float(bundle.detector.threshold_)
         self._stress: list[float] = bundle.stress_by_regime.tolist()
 
@@ -94,8 +101,7 @@ class Engine:
         _require_interval(bundle, bar.interval)
         steps = self._features.steps_since_last(bar)
         features = self._features.update(bar)
-        score, probs = self._judge.update(features.values(), steps)
-        known = score == score
+        score, probs, regime = self._judge.update(features.values(), steps)
         return Signal(
             symbol=bar.symbol,
             interval=bar.interval,
@@ -104,7 +110,7 @@ class Engine:
             features=features,
             anomaly_score=score,
             is_anomaly=score > self._threshold,
-            regime=probs.index(max(probs)) if known else -1,
+            regime=regime,
             filtered_probs=tuple(probs),
             expected_stress=sum(map(mul, probs, self._stress)),
             market=bar.market,
@@ -112,7 +118,7 @@ class Engine:
 
     def snapshot(self) -> bytes:
         """What the engine remembers of the bars so far: a few kilobytes to go on from later."""
-        memory = (self.bundle.bundle_id, self._features, self._filter.state)
+        memory = (self.bundle.bundle_id, self._features, self._tracker.state)
         return pickle.dumps(memory, protocol=5)
 
     @classmethod
@@ -133,7 +139,7 @@ class Engine:
             )
         engine = cls(bundle)
         engine._features = features
-        engine._filter.state[:] = state
+        engine._tracker.state[:] = state
         return engine
 
 
@@ -154,16 +160,15 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     require_bars(bars)
     _require_interval(bundle, series_key(bars)[2])
     features = features_from_bars(bars, bundle.features, bundle.window)
-    regime_filter = RegimeFilter(bundle.regime_model, longest_hole(bundle))
-    scores, probs = judge_rows(
-        bundle.scaler, bundle.detector, regime_filter, features.to_numpy(), _grid_steps(bars)
+    tracker = bundle.regime_model.tracker(longest_hole(bundle))
+    scores, probs, regimes = judge_rows(
+        bundle.scaler, bundle.detector, tracker, features.to_numpy(), _grid_steps(bars)
     )
-    regime = np.where(np.isnan(scores), -1, probs.argmax(axis=1)).astype(np.int8)
     columns: dict[str, Any] = {
         **{str(name): features[name] for name in features},
         "anomaly_score": scores,
         "is_anomaly": scores > bundle.detector.threshold_,
-        "regime": regime,
+        "regime": regimes,
         **{f"p_{k}": probs[:, k] for k in range(probs.shape[1])},
         "expected_stress": probs @ bundle.stress_by_regime,
     }

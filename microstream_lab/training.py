@@ -17,21 +17,17 @@ import pandas as pd
 
 from microstream_lab.bundle import ModelBundle, library_versions
 from microstream_lab.errors import FitError
-from microstream_lab.features import (
-    FEATURE_SETS,
-    FEATURES,
-    feature_names,
-    features_from_bars,
-)
-from microstream_lab.models.anomaly import AnomalyDetector
-from microstream_lab.models.regime import RegimeModel, sequence_steps, weighted_means
-from microstream_lab.models.scaler import FeatureScaler
+from microstream_lab.features import FEATURE_SETS, feature_names, features_from_bars
+from microstream_lab.models.filter import sequence_steps
+from microstream_lab.models.levels import LevelModel
+from microstream_lab.models.regime import RegimeModel, weighted_means
 from microstream_lab.outcomes import forward_log_volatility
+from microstream_lab.recipe import make_detector, make_regime_model, make_scaler, usual_regimes
 from microstream_lab.schema import BAR_VALUES, hour_of_bars, interval_us, require_bars, series_key
 
 __all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
 
-DEFAULT_FEATURE_SET = "seed"
+DEFAULT_FEATURE_SET = "liquidity"
 MIN_ROWS = 200
 """Fewer usable rows than this cannot carry three regimes."""
 
@@ -45,8 +41,10 @@ def train_bundle(
     window: int = 20,
     n_starts: int = 6,
     n_jobs: int | None = None,
+    regimes: str | None = None,
+    regime_shares: Sequence[float] | None = None,
 ) -> ModelBundle:
-    """Fit scaler, Isolation Forest and Gaussian HMM on a bars frame.
+    """Fit scaler, Isolation Forest and regime model on a bars frame.
 
     Parameters
     ----------
@@ -66,6 +64,12 @@ def train_bundle(
         Starting points of EM.
     n_jobs : int, optional
         Threads for the starts; the bundle does not depend on it.
+    regimes : str, optional
+        ``levels``: bands of the volatility to expect (:class:`LevelModel`), the default where the
+        feature set has features with a horizon. ``hmm``: a Gaussian HMM of all features
+        (:class:`RegimeModel`), the default of the ``seed`` set.
+    regime_shares : sequence of K floats, optional
+        For ``levels``: share of the training time of each regime, calmest first.
 
     Returns
     -------
@@ -87,27 +91,28 @@ def train_bundle(
             f"training on {series_key(bars)[1]}: found {usable.sum()} bars with all features, "
             f"expected at least {MIN_ROWS}"
         )
-    raw = table.to_numpy()[usable]
-    scaler = FeatureScaler([FEATURES[name].skewed for name in names]).fit(raw)
-    rows = scaler.transform(raw)
-    detector = AnomalyDetector(contamination, random_state=seed).fit(rows)
-    horizon = hour_of_bars(series_key(bars)[2])
-    outcome = _outcomes(bars, horizon)[usable]
-    lengths = _sequence_lengths(bars, usable)
-    regime_model = RegimeModel(n_regimes, n_starts, random_state=seed, n_jobs=n_jobs)
-    regime_model.fit(rows, lengths=lengths, volatility=outcome)
     options: dict[str, Any] = {
         "n_regimes": n_regimes,
         "contamination": contamination,
         "seed": seed,
         "n_starts": n_starts,
+        "regimes": regimes or usual_regimes(names),
+        "regime_shares": None if regime_shares is None else [float(s) for s in regime_shares],
     }
+    raw = table.to_numpy()[usable]
+    scaler = make_scaler(names).fit(raw)
+    rows = scaler.transform(raw)
+    horizon = hour_of_bars(series_key(bars)[2])
+    outcome = _outcomes(bars, horizon)[usable]
+    lengths = _sequence_lengths(bars, usable)
+    regime_model = make_regime_model(names, options, horizon, n_jobs)
+    regime_model.fit(rows, lengths=lengths, volatility=outcome)
     return ModelBundle(
         feature_set=_set_name(names),
         features=names,
         window=window,
         scaler=scaler,
-        detector=detector,
+        detector=make_detector(names, options).fit(rows),
         regime_model=regime_model,
         stress_by_regime=_stress(regime_model, rows, lengths, outcome),
         stress_horizon=horizon,
@@ -163,7 +168,7 @@ def _sequence_lengths(bars: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> list
 
 
 def _stress(
-    model: RegimeModel,
+    model: RegimeModel | LevelModel,
     rows: npt.NDArray[np.float64],
     lengths: list[int],
     outcome: npt.NDArray[np.float64],

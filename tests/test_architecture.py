@@ -16,7 +16,7 @@ CORE = "core"
 LAYERS = {
     "vocabulary": {"schema", "errors", "settings"},
     CORE: {"bars", "bundle", "compiled", "engine", "features", "folding", "models", "outcomes"}
-    | {"summing", "threads", "training"},
+    | {"recipe", "summing", "threads", "training"},
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},
     "uses": {"doctor", "live", "prepare", "research", "theme"},

@@ -30,7 +30,7 @@ KEY = ("BTCUSDT", "1m")
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    return train_bundle(make_bars(800), n_starts=1)
+    return train_bundle(make_bars(800), "seed", n_starts=1)
 
 
 @pytest.fixture

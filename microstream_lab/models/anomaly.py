@@ -6,6 +6,7 @@ the mean depth at which a row is isolated and c the mean depth of an unsuccessfu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         Rows each tree is grown on.
     random_state : int, optional
         Seed.
+    columns : sequence of int, optional
+        Columns that trees may cut along; all by default.
 
     Attributes
     ----------
@@ -54,6 +57,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         n_estimators: int = 100,
         max_samples: int | str = "auto",
         random_state: int | None = None,
+        columns: Sequence[int] | None = None,
     ) -> None:
         super().__init__(
             contamination=contamination,
@@ -61,10 +65,15 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
             max_samples=max_samples,
             random_state=random_state,
         )
+        self.columns = columns
 
     def fit(self, X: Any, y: None = None) -> AnomalyDetector:
         """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``, finite."""
-        super().fit(validate_data(self, X, accept_sparse=True, ensure_min_samples=2), y)
+        rows = validate_data(self, X, accept_sparse=True, ensure_min_samples=2)
+        if self.columns is not None:
+            # A tree never cuts along a column that does not vary, and scoring stays as it is.
+            rows = np.where(np.isin(np.arange(rows.shape[1]), self.columns), rows, 0.0)
+        super().fit(rows, y)
         self._tables = tabulate(self)
         self.threshold_ = -float(self.offset_)
         return self

@@ -5,6 +5,7 @@ Invariant: the output for a prefix of the rows is the prefix of the output.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from microstream_lab.models.kernels import filter_rows, gaussian_log_densities
 
-__all__ = ["GaussianChain", "RegimeFilter"]
+__all__ = ["GaussianChain", "RegimeFilter", "sequence_steps"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -63,14 +64,20 @@ class RegimeFilter:
 
         A step of 0 starts a new sequence. The state is left ready for the row after the last.
         """
+        return self.follow(self.densities(X), steps)
+
+    def densities(self, X: Any) -> FloatArray:
+        """Log density of each row under each regime, shape ``(n_rows, K)``; remembers nothing."""
         rows = np.ascontiguousarray(X, dtype=np.float64)
-        steps = np.ones(len(rows), np.int64) if steps is None else np.asarray(steps, np.int64)
+        return np.asarray(gaussian_log_densities(rows, *self.parameters[0]))
+
+    def follow(self, densities: FloatArray, steps: Any = None) -> tuple[FloatArray, FloatArray]:
+        """What :meth:`filter` returns, for the next rows' densities."""
+        steps = np.ones(len(densities), np.int64) if steps is None else np.asarray(steps, np.int64)
         # A new sequence is one after a hole too long to be predicted through.
         steps = np.where(steps == 0, self.max_hole + 2, steps)
-        emission, parameters = self.parameters
-        densities = gaussian_log_densities(rows, *emission)
         probs, log_likelihood = filter_rows(
-            densities, steps, *parameters, self.max_hole, self.state
+            densities, steps, *self.parameters[1], self.max_hole, self.state
         )
         return probs, log_likelihood
 
@@ -78,3 +85,12 @@ class RegimeFilter:
 def _plain(arrays: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
     """Contiguous floats, whatever they were loaded as: a kernel is compiled for each layout."""
     return tuple(np.array(array, dtype=np.float64, order="C") for array in arrays)
+
+
+def sequence_steps(lengths: Sequence[int] | None) -> npt.NDArray[np.int64] | None:
+    """Grid steps that tell a filter where each of the sequences begins."""
+    if lengths is None:
+        return None
+    steps = np.ones(sum(lengths), np.int64)
+    steps[np.cumsum([0, *lengths[:-1]])] = 0
+    return steps

@@ -7,53 +7,31 @@ has none.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isnan, nan
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from microstream_lab.models.anomaly import AnomalyDetector
-from microstream_lab.models.filter import RegimeFilter
-from microstream_lab.models.kernels.judgement import judge_row
+from microstream_lab.models.holding import LevelTracker
+from microstream_lab.models.kernels.judgement import judge_levels, judge_row
 from microstream_lab.models.scaler import FeatureScaler
+from microstream_lab.models.tracking import FilterTracker, Regimes, Tracker
 from microstream_lab.threads import in_order
 
-__all__ = ["Judge", "judge_rows"]
+__all__ = ["Judge", "judge_for", "judge_rows"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
-class Judge:
-    """The models of a bundle, ready for one row at a time.
+class Judge(Protocol):
+    """The models of a bundle, ready for one row at a time."""
 
-    Parameters
-    ----------
-    scaler : FeatureScaler
-    detector : AnomalyDetector
-    regime_filter : RegimeFilter
-        Its state goes on with every row.
-    """
+    def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float], int]:
+        """Anomaly score, filtered probabilities and regime of the next row.
 
-    def __init__(
-        self, scaler: FeatureScaler, detector: AnomalyDetector, regime_filter: RegimeFilter
-    ) -> None:
-        self._scale = float(detector.depth_scale)
-        self._raw, self._step = np.empty(len(scaler.mean_)), np.ones(1, np.int64)
-        self._probs, self._exponent = np.empty(len(regime_filter.state) - 1), np.empty(1)
-        self._models = (
-            *(np.array(known) for known in (scaler.floor_, scaler.mean_, scaler.scale_)),
-            tuple(detector.tables),
-            *regime_filter.parameters,
-            regime_filter.max_hole,
-        )
-        self._memory = (regime_filter.state, self._probs, (0,) * len(scaler.mean_))
-        # Compile or load now, where it can be waited for, and not at the first bar.
-        self._raw[:] = np.nan
-        judge_row(
-            self._raw, self._step, *self._models, regime_filter.state.copy(), *self._memory[1:]
-        )
-
-    def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float]]:
-        """Anomaly score and filtered probabilities of the next row; NaN if a feature is.
+        NaN and -1 if a feature is NaN.
 
         Parameters
         ----------
@@ -62,48 +40,111 @@ class Judge:
         steps : int
             Grid steps since the row before.
         """
-        self._raw[:] = tuple(row)
-        self._step[0] = steps
-        depth = judge_row(self._raw, self._step, *self._models, *self._memory)
-        probs: list[float] = self._probs.tolist()
-        return self._score(depth), probs
 
-    def _score(self, depth: float) -> float:
+
+def judge_for(scaler: FeatureScaler, detector: AnomalyDetector, tracker: Tracker) -> Judge:
+    """The judge for these models; the tracker's state goes on with every row."""
+    if isinstance(tracker, LevelTracker):
+        return _LevelJudge(scaler, detector, tracker)
+    if isinstance(tracker, FilterTracker):
+        return _FilterJudge(scaler, detector, tracker)
+    raise TypeError(f"no judge for a tracker of type {type(tracker).__name__}")
+
+
+class _Row:
+    """What both judges need for a row: room for it, the scaler's figures, and the forest."""
+
+    def __init__(self, scaler: FeatureScaler, detector: AnomalyDetector) -> None:
+        self.scaling = np.array([scaler.floor_, scaler.mean_, scaler.scale_], dtype=np.float64)
+        self.forest = tuple(detector.tables)
+        self.dims = (0,) * self.scaling.shape[1]
+        self.raw = np.full(len(self.dims), np.nan)
+        self._scale, self._exponent = float(detector.depth_scale), np.empty(1)
+
+    def score(self, depth: float) -> float:
+        """Anomaly score of a summed depth; NaN for NaN."""
         if self._scale <= 0:
-            return 1.0 if depth == depth else depth
+            return nan if isnan(depth) else 1.0
         # The power of an array, as in batch: that of a float may differ in the last bit.
         self._exponent[0] = -depth / self._scale
         return float(np.power(2.0, self._exponent)[0])
 
 
+class _FilterJudge:
+    """All in one compiled call, for the plain filter."""
+
+    def __init__(
+        self, scaler: FeatureScaler, detector: AnomalyDetector, tracker: FilterTracker
+    ) -> None:
+        self._row, state = _Row(scaler, detector), tracker.state
+        self._filtered, self._unknown = state[:-1], [nan] * (len(state) - 1)
+        models = (*tracker.filter.parameters, tracker.filter.max_hole)
+        self._models = (self._row.scaling, self._row.forest, *models)
+        self._state = state
+        # Compile or load now, where it can be waited for, and not at the first bar.
+        judge_row(self._row.raw, 1, *self._models, state.copy(), self._row.dims)
+
+    def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float], int]:
+        """See :class:`Judge`."""
+        self._row.raw[:] = tuple(row)
+        depth = judge_row(self._row.raw, steps, *self._models, self._state, self._row.dims)
+        if isnan(depth):
+            return nan, self._unknown.copy(), -1
+        probs: list[float] = self._filtered.tolist()
+        return self._row.score(depth), probs, probs.index(max(probs))
+
+
+class _LevelJudge:
+    """All in one compiled call, for levels of a forecast."""
+
+    def __init__(
+        self, scaler: FeatureScaler, detector: AnomalyDetector, tracker: LevelTracker
+    ) -> None:
+        self._row, self._state = _Row(scaler, detector), tracker.state
+        self._models = (self._row.scaling, self._row.forest, *tracker.parameters)
+        self._probs = np.empty(tracker.n_regimes)
+        # Compile or load now, where it can be waited for, and not at the first bar.
+        rest = (self._probs, self._row.dims)
+        judge_levels(self._row.raw, 1, *self._models, self._state.copy(), *rest)
+
+    def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float], int]:
+        """See :class:`Judge`."""
+        self._row.raw[:] = tuple(row)
+        depth, regime = judge_levels(
+            self._row.raw, steps, *self._models, self._state, self._probs, self._row.dims
+        )
+        return self._row.score(depth), self._probs.tolist(), regime
+
+
 def judge_rows(
     scaler: FeatureScaler,
     detector: AnomalyDetector,
-    regime_filter: RegimeFilter,
+    tracker: Tracker,
     raw: FloatArray,
     steps: npt.NDArray[np.int64],
-) -> tuple[FloatArray, FloatArray]:
-    """Anomaly scores ``(n_rows,)`` and filtered probabilities ``(n_rows, K)`` of a series.
+) -> tuple[FloatArray, FloatArray, Regimes]:
+    """Anomaly scores ``(n_rows,)``, filtered probabilities ``(n_rows, K)`` and regimes of a series.
 
     Parameters
     ----------
-    scaler, detector, regime_filter
-        As of :class:`Judge`.
+    scaler, detector, tracker
+        As of :func:`judge_for`.
     raw : array of shape (n_rows, n_features)
         Features in their own units.
     steps : array of shape (n_rows,)
         Grid steps since the row before.
     """
     scores = np.full(len(raw), np.nan)
-    probs = np.empty((len(raw), len(regime_filter.state) - 1))
+    tracked = []
 
     def scored(part: slice) -> FloatArray:
         rows = scaler.transform(raw[part])
         known = ~np.isnan(rows).any(axis=1)
         if known.any():
             scores[part][known] = detector.anomaly_score(rows[known])
-        return rows
+        return tracker.prepare(rows)
 
-    for part, rows in in_order(len(raw), scored):
-        probs[part] = regime_filter.filter(rows, steps[part])[0]
-    return scores, probs
+    for part, prepared in in_order(len(raw), scored):
+        tracked.append(tracker.follow(prepared, steps[part]))
+    probs, regimes = (np.concatenate(parts) for parts in zip(*tracked, strict=True))
+    return scores, probs, regimes

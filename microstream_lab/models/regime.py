@@ -19,10 +19,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from microstream_lab.errors import FitError
 from microstream_lab.models.ascent import Ascent, AscentOptions, climb, stationary
 from microstream_lab.models.em import FastGaussianHMM as GaussianHMM
-from microstream_lab.models.filter import RegimeFilter
+from microstream_lab.models.filter import RegimeFilter, sequence_steps
 from microstream_lab.models.priors import prior_named
+from microstream_lab.models.tracking import FilterTracker
 
-__all__ = ["RegimeModel", "sequence_steps", "weighted_means"]
+__all__ = ["RegimeModel", "weighted_means"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -185,6 +186,22 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
                 setattr(again, name, getattr(self, name)[places])
         return again
 
+    def tracker(self, max_hole: int = 20) -> FilterTracker:
+        """A memory that follows one series; see :class:`microstream_lab.models.tracking.Tracker`.
+
+        Parameters
+        ----------
+        max_hole : int
+            Unobserved steps in a row that are predicted through; after more the filter starts anew.
+        """
+        check_is_fitted(self)
+        return FilterTracker(self, max_hole)
+
+    @property
+    def regime_means_(self) -> FloatArray:
+        """Mean of the standardised features by regime, shape ``(K, n_features)``."""
+        return self.means_
+
     def filtered_probs(self, X: Any, steps: Any = None) -> FloatArray:
         """Pr[regime_t | x_1..x_t], shape ``(n_rows, K)``; rows with a NaN give NaN.
 
@@ -215,6 +232,10 @@ class RegimeModel(BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: None = None) -> float:
         """Mean log likelihood in nats per row."""
         return float(RegimeFilter(self).filter(self._rows(X))[1].mean())
+
+    def details(self) -> dict[str, Any]:
+        """What only this kind of model knows, ready for JSON."""
+        return {"kind": "hmm", "covariance": self.covariance, "prior": self.prior}
 
     def expected_durations(self) -> FloatArray:
         """Expected stay in each regime, in steps, shape ``(K,)``: ``1 / (1 - a_kk)``."""
@@ -275,12 +296,3 @@ def weighted_means(values: FloatArray, weights: FloatArray) -> FloatArray:
     known = np.isfinite(values) & np.isfinite(weights).all(axis=1)
     mass = weights[known].sum(axis=0)
     return np.asarray(weights[known].T @ values[known] / np.where(mass > 0, mass, np.nan))
-
-
-def sequence_steps(lengths: Sequence[int] | None) -> IntArray | None:
-    """Grid steps that tell a filter where each of the sequences begins."""
-    if lengths is None:
-        return None
-    steps = np.ones(sum(lengths), np.int64)
-    steps[np.cumsum([0, *lengths[:-1]])] = 0
-    return steps

@@ -29,6 +29,8 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     ----------
     skewed : sequence of bool, optional
         Which columns are skewed; none by default.
+    cyclic : sequence of bool, optional
+        Which columns are left as they are, places on a circle; none by default.
 
     Attributes
     ----------
@@ -36,8 +38,11 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Training statistics; the floor of a column that is not skewed is NaN.
     """
 
-    def __init__(self, skewed: Sequence[bool] | None = None) -> None:
+    def __init__(
+        self, skewed: Sequence[bool] | None = None, cyclic: Sequence[bool] | None = None
+    ) -> None:
         self.skewed = skewed
+        self.cyclic = cyclic
 
     def fit(self, X: Any, y: None = None) -> FeatureScaler:
         """Learn the statistics of `X`, shape ``(n_rows, n_features)``, whatever is NaN left out."""
@@ -60,6 +65,9 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         # A constant column stays at zero instead of being blown up by rounding errors.
         constant = deviation <= 1e-12 * np.maximum(np.abs(self.mean_), 1e-300)
         self.scale_ = np.where(constant, 1.0, deviation)
+        if self.cyclic is not None:
+            self.mean_[np.array(self.cyclic)] = 0.0
+            self.scale_[np.array(self.cyclic)] = 1.0
         return self
 
     def transform(self, X: Any) -> FloatArray:

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from scipy.ndimage import uniform_filter1d
 from sklearn.cluster import KMeans
 
-__all__ = ["Start", "make_start", "smoothed_start", "sticky_transitions"]
+__all__ = ["Start", "make_start", "neighbour_moves", "smoothed_start", "sticky_transitions"]
 
 FloatArray = npt.NDArray[np.float64]
 _CLUSTER_ROWS = 5000
 """k-means on more rows than this costs more than the EM it prepares."""
-_SMOOTHING = 15
-"""Rows in the moving mean: regimes last, noise does not."""
+_WINDOWS = (15, 1, 5)
+"""Rows in the moving means of successive starts. A long one finds regimes that last behind much
+noise, and drowns a short stay that is plain to see without any."""
 
 
 class Start(NamedTuple):
@@ -35,6 +36,13 @@ def sticky_transitions(n_regimes: int, stay: float) -> FloatArray:
     transitions = np.full((n_regimes, n_regimes), (1.0 - stay) / (n_regimes - 1))
     np.fill_diagonal(transitions, stay)
     return transitions
+
+
+def neighbour_moves(n_levels: int, move: float) -> FloatArray:
+    """Transition matrix of a level that moves to each of its neighbours with probability `move`."""
+    beside = np.full(n_levels - 1, move)
+    transitions = np.diag(beside, 1) + np.diag(beside, -1)
+    return np.asarray(transitions + np.diag(1.0 - transitions.sum(axis=1)))
 
 
 def make_start(rows: FloatArray, n_regimes: int, number: int, seed: int) -> Start:
@@ -66,7 +74,8 @@ def smoothed_start(rows: FloatArray, n_regimes: int, number: int, seed: int) -> 
     direction in which the means vary most; k-means then only has to cut one line.
     """
     rng = np.random.default_rng([seed, number])
-    smoothed = uniform_filter1d(rows, min(_SMOOTHING, len(rows)), axis=0, mode="nearest")
+    window = _WINDOWS[number % len(_WINDOWS)]
+    smoothed = uniform_filter1d(rows, min(window, len(rows)), axis=0, mode="nearest")
     centred = smoothed - smoothed.mean(axis=0)
     direction = np.linalg.eigh(centred.T @ centred)[1][:, -1:]
     clusters = KMeans(n_regimes, n_init=1, random_state=int(rng.integers(2**31)))

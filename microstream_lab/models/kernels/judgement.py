@@ -11,40 +11,95 @@ import numpy as np
 
 from microstream_lab.compiled import compiled
 from microstream_lab.models.kernels.chain import filter_rows, gaussian_log_densities
+from microstream_lab.models.kernels.forecasting import forecast_rows
 from microstream_lab.models.kernels.forest import summed_depths
+from microstream_lab.models.kernels.levels import hold_regimes, without_drift
 
-__all__ = ["judge_row"]
+__all__ = ["judge_levels", "judge_row"]
 
 
 @compiled
-def judge_row(  # type: ignore[no-untyped-def]
-    raw, step, floor, mean, scale, forest, emission, chain, max_hole, state, probs, dims
-):
-    """Summed depth of one row in the forest (NaN if a feature is), `probs` and `state` updated.
+def _scaled(raw, scaling, dims):  # type: ignore[no-untyped-def]
+    """The row as the models know it, shape ``(1, n_features)``."""
+    row = np.empty((1, len(dims)))
+    for f in range(len(dims)):
+        floor, mean, scale = scaling[0, f], scaling[1, f], scaling[2, f]
+        value = raw[f] if np.isnan(floor) else log(raw[f] + floor)
+        row[0, f] = (value - mean) / scale
+    return row
+
+
+@compiled
+def _depth(row, forest, dims):  # type: ignore[no-untyped-def]
+    """Summed depth of a row, NaN if a feature is."""
+    for f in range(len(dims)):
+        if np.isnan(row[0, f]):
+            return np.nan
+    return summed_depths(row.astype(np.float32), *forest, dims)[0]
+
+
+@compiled
+def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims):  # type: ignore[no-untyped-def]
+    """Summed depth of one row in the forest, NaN if a feature is; `state` is left filtered.
 
     Parameters
     ----------
-    raw, floor, mean, scale : arrays of shape (n_features,)
-        The features in their own units, and the scaler's statistics; a NaN floor is no logarithm.
-    step : array of shape (1,)
+    raw : array of shape (n_features,)
+        Features in their own units.
+    step : int
         Grid steps since the row before.
+    scaling : array of shape (3, n_features)
+        The scaler's floors, means and scales; where the floor is NaN there is no logarithm.
     forest, emission, chain : tuples
         What :func:`summed_depths`, :func:`gaussian_log_densities` and :func:`filter_rows` take.
     max_hole, state
         See :func:`filter_rows`.
-    probs : array of shape (n_regimes,), written
-        Filtered probabilities, NaN if a feature is.
     dims : tuple of length n_features
         See :mod:`microstream_lab.models.sizes`.
     """
-    row, known = np.empty((1, len(dims))), True
-    for f in range(len(dims)):
-        value = raw[f] if np.isnan(floor[f]) else log(raw[f] + floor[f])
-        row[0, f] = (value - mean[f]) / scale[f]
-        known &= not np.isnan(row[0, f])
-    densities = gaussian_log_densities(row, *emission)
-    filtered, _ = filter_rows(densities, step, *chain, max_hole, state)
-    probs[:] = filtered[0]
-    if not known:
-        return np.nan
-    return summed_depths(row.astype(np.float32), *forest, dims)[0]
+    row = _scaled(raw, scaling, dims)
+    filter_rows(gaussian_log_densities(row, *emission), np.full(1, step), *chain, max_hole, state)
+    return _depth(row, forest, dims)
+
+
+@compiled
+def judge_levels(  # type: ignore[no-untyped-def]
+    raw,
+    step,
+    scaling,
+    forest,
+    emission,
+    chain,
+    max_hole,
+    forecast,
+    drift,
+    weights,
+    enter,
+    state,
+    probs,
+    dims,
+):
+    """Summed depth of one row, and the regime held; `state` and `probs` are left up to date.
+
+    Parameters
+    ----------
+    raw, step, scaling, forest, emission, chain, max_hole, dims
+        See :func:`judge_row`; the chain is one of levels of the forecast.
+    forecast : tuple
+        What :func:`forecast_rows` takes.
+    drift : tuple
+        Factor, share and center of :func:`without_drift`.
+    weights, enter
+        See :func:`hold_regimes`.
+    state : array of shape (n_levels + 3,)
+        The filter's state, the forecast's mean, and the regime held.
+    probs : array of shape (n_regimes,), written
+        Filtered probabilities of the regimes, NaN if a feature is.
+    """
+    row = _scaled(raw, scaling, dims)
+    heights = without_drift(forecast_rows(row, *forecast), *drift, state[-2:-1])
+    densities = gaussian_log_densities(heights.reshape(1, 1), *emission)
+    level_probs, _ = filter_rows(densities, np.full(1, step), *chain, max_hole, state[:-2])
+    merged, regimes = hold_regimes(level_probs, weights, enter, state[-1:])
+    probs[:] = merged[0]
+    return _depth(row, forest, dims), regimes[0]
