@@ -269,6 +269,7 @@ def test_frozen_ink_stays_while_tiles_and_data_go_on() -> None:
     view.draw(scene_of(state.picture(START)), frozen=True)
     assert view.tiles.data["ink"]["forming"][-1] == 101.0
     assert view.tiles.data["tiles"][3]["value"] == "100.5"
+    assert view.tiles.data["banner"].startswith("Paused")
     draw(view, state.picture(START))
     assert view.tiles.data["ink"]["forming"][-1] == 100.5
 
@@ -453,6 +454,8 @@ def test_stale_feed_and_open_gaps_are_alarms() -> None:
     picture = picture_of(make_model(), Stale("BTCUSDT", START, START + 1))
     items = {item["label"]: item for item in health_items(picture, START + 5_000_000)}
     assert (items["feed"]["value"], items["feed"]["alarm"]) == ("stale for 5 s", True)
+    price = tile_data(picture, MINUTE, START + 5_000_000, "x")[3]
+    assert (price["detail"], price["alarm"]) == ("stale for 5 s", True)
     assert items["bundle"]["value"] == "v0001"
 
 

@@ -36,11 +36,7 @@ def tile_data(picture: Picture, step_us: int, now: int, title: str) -> list[Json
         _regime(picture, step_us, now),
         _probability(picture),
         _anomaly(picture),
-        {
-            "label": title,
-            "value": _number(picture.price, ",.8~g"),
-            "detail": f"{utc(picture.trade_time)} UTC" if picture.trade_time else "no trade yet",
-        },
+        _price(picture, now, title),
     ]
 
 
@@ -111,6 +107,20 @@ def _anomaly(picture: Picture) -> Json:
         "value": f"{picture.anomaly_score:.3f}" if known else _DASH,
         "detail": f"anomalous: {threshold}" if picture.is_anomaly else threshold,
         "alarm": picture.is_anomaly,
+    }
+
+
+def _price(picture: Picture, now: int, title: str) -> Json:
+    stale_since, detail = picture.health.stale_since, "no trade yet"
+    if stale_since is not None:
+        detail = f"stale for {_span(now - stale_since)}"
+    elif picture.trade_time:
+        detail = f"{utc(picture.trade_time)} UTC"
+    return {
+        "label": title,
+        "value": _number(picture.price, ",.8~g"),
+        "detail": detail,
+        "alarm": stale_since is not None,
     }
 
 

@@ -25,6 +25,7 @@ from microstream_lab.live.watchlist import COLUMNS
 __all__ = ["MonitorView", "Scene"]
 
 _TOASTS = 5
+_PAUSED = "Paused: the figure stands still while the data go on."
 Json: TypeAlias = dict[str, Any]
 _Spans = dict[str, list[float]]
 
@@ -130,7 +131,7 @@ class MonitorView:
         if not frozen:
             self._ink = ink_of(picture, scene.feature, self._ends[0], scene.step_us)
         return self._send(
-            banner=picture.banner,
+            banner=" ".join(filter(None, [picture.banner, _PAUSED if frozen else ""])),
             tiles=tile_data(picture, scene.step_us, scene.now, scene.title),
             health=health_items(picture, scene.now),
             toasts=self._toasts,
