@@ -24,6 +24,7 @@ _MANY: Final = 4096
 class ForestTables(NamedTuple):
     """What :func:`~microstream_lab.models.kernels.forest.summed_depths` reads, in its order."""
 
+    columns: npt.NDArray[np.int64]
     cuts: FloatArray
     starts: npt.NDArray[np.uint32]
     intervals: npt.NDArray[Any]
@@ -33,7 +34,7 @@ class ForestTables(NamedTuple):
 
     def depths(self, rows: npt.NDArray[np.float32]) -> FloatArray:
         """Depth of each finite row summed over all trees, shape ``(n_rows,)``."""
-        return np.asarray(summed_depths(rows, *self, size_for(rows.shape[1], len(rows), _MANY)))
+        return np.asarray(summed_depths(rows, *self, size_for(len(self.columns), len(rows), _MANY)))
 
 
 def mean_search_depth(n: npt.NDArray[Any]) -> FloatArray:
@@ -50,9 +51,10 @@ def mean_search_depth(n: npt.NDArray[Any]) -> FloatArray:
 
 def tabulate(forest: IsolationForest) -> ForestTables:
     """Tables of a fitted forest; about a megabyte for a hundred trees of 256 rows."""
-    n_features = forest.n_features_in_
     trees = [_Tree(forest, number) for number in range(len(forest.estimators_))]
-    own_cuts = [[tree.cuts_along(f) for f in range(n_features)] for tree in trees]
+    columns = np.unique(np.concatenate([tree.feature[tree.inner] for tree in trees]))
+    columns = columns if len(columns) else np.zeros(1, np.int64)  # trees of one leaf cut nowhere
+    own_cuts = [[tree.cuts_along(f) for f in columns] for tree in trees]
     cuts = [np.unique(np.concatenate(along)) for along in zip(*own_cuts, strict=True)]
     counts = np.array([[len(along) for along in tree_cuts] for tree_cuts in own_cuts])
     ends = np.cumsum(counts + 1).reshape(counts.shape)
@@ -63,8 +65,9 @@ def tabulate(forest: IsolationForest) -> ForestTables:
     for tree, along, n_cuts, begin, depths in zip(
         trees, own_cuts, counts, base, leaf_depths, strict=True
     ):
-        tree.mark(along, n_cuts, begin.astype(np.int64), possible, depths)
+        tree.mark(columns, along, n_cuts, begin.astype(np.int64), possible, depths)
     return ForestTables(
+        columns=columns.astype(np.int64),
         cuts=np.concatenate(cuts),
         starts=np.cumsum([0, *(len(along) for along in cuts)]).astype(np.uint32),
         intervals=_intervals(cuts, own_cuts).astype(np.min_scalar_type(counts.max())),
@@ -104,6 +107,7 @@ class _Tree:
 
     def mark(
         self,
+        columns: npt.NDArray[np.int64],
         cuts: list[FloatArray],
         n_cuts: npt.NDArray[np.int64],
         base: npt.NDArray[np.int64],
@@ -111,9 +115,9 @@ class _Tree:
         leaf_depths: FloatArray,
     ) -> None:
         """Write this tree's part of the tables."""
-        cut = np.zeros(len(self.left), np.int64)
-        for feature, along in enumerate(cuts):
-            here = self.feature == feature
-            cut[here] = np.searchsorted(along, self.threshold[here])
-        tree = (self.left, self.right, self.feature, cut, self.depth)
+        cut, column = np.zeros((2, len(self.left)), np.int64)
+        for number, along in enumerate(cuts):
+            here = self.feature == columns[number]
+            cut[here], column[here] = np.searchsorted(along, self.threshold[here]), number
+        tree = (self.left, self.right, column, cut, self.depth)
         mark_leaves(*tree, n_cuts, base, possible, leaf_depths)

@@ -57,8 +57,9 @@ class _Row:
     def __init__(self, scaler: FeatureScaler, detector: AnomalyDetector) -> None:
         self.scaling = np.array([scaler.floor_, scaler.mean_, scaler.scale_], dtype=np.float64)
         self.forest = tuple(detector.tables)
-        self.dims = (0,) * self.scaling.shape[1]
-        self.raw = np.full(len(self.dims), np.nan)
+        sizes = self.scaling.shape[1], len(detector.tables.columns)
+        self.dims = tuple((0,) * size for size in sizes)
+        self.raw = np.full(sizes[0], np.nan)
         self._scale, self._exponent = float(detector.depth_scale), np.empty(1)
 
     def score(self, depth: float) -> float:
@@ -82,12 +83,12 @@ class _FilterJudge:
         self._models = (self._row.scaling, self._row.forest, *models)
         self._state = state
         # Compile or load now, where it can be waited for, and not at the first bar.
-        judge_row(self._row.raw, 1, *self._models, state.copy(), self._row.dims)
+        judge_row(self._row.raw, 1, *self._models, state.copy(), *self._row.dims)
 
     def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float], int]:
         """See :class:`Judge`."""
         self._row.raw[:] = tuple(row)
-        depth = judge_row(self._row.raw, steps, *self._models, self._state, self._row.dims)
+        depth = judge_row(self._row.raw, steps, *self._models, self._state, *self._row.dims)
         if isnan(depth):
             return nan, self._unknown.copy(), -1
         probs: list[float] = self._filtered.tolist()
@@ -104,14 +105,14 @@ class _LevelJudge:
         self._models = (self._row.scaling, self._row.forest, *tracker.parameters)
         self._probs = np.empty(tracker.n_regimes)
         # Compile or load now, where it can be waited for, and not at the first bar.
-        rest = (self._probs, self._row.dims)
+        rest = (self._probs, *self._row.dims)
         judge_levels(self._row.raw, 1, *self._models, self._state.copy(), *rest)
 
     def update(self, row: Iterable[float], steps: int) -> tuple[float, list[float], int]:
         """See :class:`Judge`."""
         self._row.raw[:] = tuple(row)
         depth, regime = judge_levels(
-            self._row.raw, steps, *self._models, self._state, self._probs, self._row.dims
+            self._row.raw, steps, *self._models, self._state, self._probs, *self._row.dims
         )
         return self._row.score(depth), self._probs.tolist(), regime
 

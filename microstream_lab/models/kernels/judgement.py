@@ -30,16 +30,16 @@ def _scaled(raw, scaling, dims):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _depth(row, forest, dims):  # type: ignore[no-untyped-def]
+def _depth(row, forest, dims, cut_dims):  # type: ignore[no-untyped-def]
     """Summed depth of a row, NaN if a feature is."""
     for f in range(len(dims)):
         if np.isnan(row[0, f]):
             return np.nan
-    return summed_depths(row.astype(np.float32), *forest, dims)[0]
+    return summed_depths(row.astype(np.float32), *forest, cut_dims)[0]
 
 
 @compiled
-def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims):  # type: ignore[no-untyped-def]
+def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims, cut_dims):  # type: ignore[no-untyped-def]
     """Summed depth of one row in the forest, NaN if a feature is; `state` is left filtered.
 
     Parameters
@@ -54,12 +54,12 @@ def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims
         What :func:`summed_depths`, :func:`gaussian_log_densities` and :func:`filter_rows` take.
     max_hole, state
         See :func:`filter_rows`.
-    dims : tuple of length n_features
+    dims, cut_dims : tuples of lengths n_features and n_columns
         See :mod:`microstream_lab.models.sizes`.
     """
     row = _scaled(raw, scaling, dims)
     filter_rows(gaussian_log_densities(row, *emission), np.full(1, step), *chain, max_hole, state)
-    return _depth(row, forest, dims)
+    return _depth(row, forest, dims, cut_dims)
 
 
 @compiled
@@ -78,12 +78,13 @@ def judge_levels(  # type: ignore[no-untyped-def]
     state,
     probs,
     dims,
+    cut_dims,
 ):
     """Summed depth of one row, and the regime held; `state` and `probs` are left up to date.
 
     Parameters
     ----------
-    raw, step, scaling, forest, emission, chain, max_hole, dims
+    raw, step, scaling, forest, emission, chain, max_hole, dims, cut_dims
         See :func:`judge_row`; the chain is one of levels of the forecast.
     forecast : tuple
         What :func:`forecast_rows` takes.
@@ -102,4 +103,4 @@ def judge_levels(  # type: ignore[no-untyped-def]
     level_probs, _ = filter_rows(densities, np.full(1, step), *chain, max_hole, state[:-2])
     merged, regimes = hold_regimes(level_probs, weights, enter, state[-1:])
     probs[:] = merged[0]
-    return _depth(row, forest, dims), regimes[0]
+    return _depth(row, forest, dims, cut_dims), regimes[0]
