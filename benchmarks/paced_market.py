@@ -37,7 +37,7 @@ def main(rate: float, interval: str, home: Path, present: float = 1.0, n_regimes
     trades, now = paced_trades(1, interval, present), pd.Timestamp.now("UTC")
     bars = bars_from_trades(trades[trades["trade_time"] < now], interval)
     registry = Registry(home / "models")
-    registry.promote(SYMBOL, interval, registry.save(train_bundle(bars, n_regimes=n_regimes)))
+    registry.promote(SYMBOL, interval, registry.save(train_bundle(bars, "seed", n_regimes)))
     asyncio.run(serve(paced_trades(rate, interval, present)))
 
 

@@ -88,6 +88,7 @@ def take(lab: Lab, name: str, path: Path) -> None:
     with browser_page(viewport=WIDE) as page:
         with paced_market(3, "1m", lab.home, present, n_regimes) as addresses:
             watch(page, lab, [SESSION.format(addresses=addresses), SHOW], name)
+            page.evaluate(THEME, "JupyterLab Light")
             page.evaluate(HIDE)
             page.wait_for_function(HAS_REGIME)
             page.wait_for_timeout(6_000)

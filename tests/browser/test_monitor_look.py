@@ -33,8 +33,13 @@ INKED = """() => {
 }"""
 STROKES = "() => document.querySelector('.microstream-figure canvas.ms-ink').toDataURL()"
 TITLE = "() => [...document.querySelectorAll('.ms-label')].at(3).textContent"
-TOO_WIDE = """() => [...document.querySelectorAll('.microstream-monitor *')].filter(node =>
-    node.getBoundingClientRect().right > innerWidth + 1).map(node => node.className)"""
+TOO_WIDE = """() => [...document.querySelectorAll(
+    '.ms-tile, .ms-item, .ms-event, .microstream-monitor :is(button, select, .main-svg)')]
+    .filter(node => node.getBoundingClientRect().right > innerWidth + 1).map(node => node.className)"""
+FILLED = """() => {
+    const figure = document.querySelector('.microstream-figure');
+    return Math.abs(figure._fullLayout.width - figure.clientWidth) <= 1;
+}"""
 THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
 COLOR = """name => getComputedStyle(document.querySelector(name)).color
     .match(/\\d+/g).slice(0, 3).map(Number)"""
@@ -99,10 +104,11 @@ def test_page_of_voila_follows_the_theme_of_the_system(page: Any) -> None:
     page.evaluate("() => { delete document.body.dataset.voila; }")
 
 
-def test_nothing_sticks_out_of_a_narrow_window(page: Any) -> None:
-    page.set_viewport_size({"width": 640, "height": 1000})
-    page.wait_for_function(f"() => ({TOO_WIDE})().length === 0")
-    page.set_viewport_size({"width": 1400, "height": 1000})
+def test_figure_fills_its_place_and_nothing_sticks_out_of_a_narrow_window(page: Any) -> None:
+    for width in (640, 1400):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.wait_for_function(FILLED)
+        assert page.evaluate(TOO_WIDE) == []
 
 
 def test_cell_run_again_shows_the_same_figure_drawn_to_its_end(notebook: NotebookPage) -> None:

@@ -1,7 +1,9 @@
 // Put behind plotly's own widget, whose figure and view classes it mends:
 // - after each change the view sends all defaults of all traces back to the kernel, which nobody
 //   here asks for and which costs more than many a redraw;
-// - a view that was removed goes on listening and breaks on the next change.
+// - a view that was removed goes on listening and breaks on the next change;
+// - it minds the size of the window only, and not even that once its width was found: here it fills
+//   its place, also when a side bar comes or goes.
 const silent = () => {};
 FigureView.prototype._sendTraceDeltas = silent;
 FigureView.prototype._sendLayoutDelta = silent;
@@ -13,8 +15,20 @@ tidings.forEach((name) => {
     if (!this.isRemoved) plain.call(this);
   };
 });
+const plainRender = FigureView.prototype.perform_render;
+FigureView.prototype.perform_render = function () {
+  plainRender.call(this);
+  this.observer = new ResizeObserver(() => {
+    const width = Math.round(this.el.clientWidth);
+    if (!width || !this.el._fullLayout || width === Math.round(this.el._fullLayout.width)) return;
+    delete this.el.layout.width;
+    this.autosizeFigure();
+  });
+  this.observer.observe(this.el);
+};
 const plainRemove = FigureView.prototype.remove;
 FigureView.prototype.remove = function () {
   this.isRemoved = true;
+  this.observer?.disconnect();
   plainRemove.call(this);
 };

@@ -143,18 +143,6 @@ function watchlist(root, model) {
   };
 }
 
-function fits(root) {
-  // Plotly minds the window's size only; here also that of its place, when a side bar comes or goes.
-  let width = 0;
-  const observer = new ResizeObserver(([entry]) => {
-    const now = Math.round(entry.contentRect.width);
-    if (width && now !== width) window.dispatchEvent(new Event("resize"));
-    width = now || width;
-  });
-  observer.observe(root);
-  return () => observer.disconnect();
-}
-
 function toasts(root) {
   const corner = make(root, "ms-toasts");
   let seen = null;
@@ -195,12 +183,8 @@ function render({ model, el }) {
   };
   model.on("change:data", show);
   show();
-  const release = isTiles ? fits(el) : () => {};
   if (isTiles) model.send({ kind: "shown" });
-  return () => {
-    release();
-    model.off("change:data", show);
-  };
+  return () => model.off("change:data", show);
 }
 
 export default { render };
