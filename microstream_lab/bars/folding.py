@@ -48,7 +48,7 @@ def survey(
 
 
 @compiled
-def _units(value: float) -> int:
+def _units(value: float) -> np.int64:
     """What :func:`~microstream_lab.bars.summing.in_units` makes of one value."""
     if value < ALL_DECIMALS:
         return np.int64(np.rint(value * UNITS))

@@ -53,11 +53,12 @@ def _field(out: Bytes, at: int, value: int, kind: int) -> int:
     if value < 0:
         out[at] = _MINUS
         at, value = at + 1, -value
-    if kind == INTEGER:
-        return _digits(out, at, value, 1)
-    at = _digits(out, at, value // 10**_DECIMALS, 1)
-    out[at] = _DOT
-    return _digits(out, at + 1, value % 10**_DECIMALS, _DECIMALS)
+    whole, at_least = (value, 1) if kind == INTEGER else (value % 10**_DECIMALS, _DECIMALS)
+    if kind != INTEGER:
+        at = _digits(out, at, value // 10**_DECIMALS, 1) + 1
+        out[at - 1] = _DOT
+    end: int = _digits(out, at, whole, at_least)
+    return end
 
 
 @compiled
