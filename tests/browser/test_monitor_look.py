@@ -35,7 +35,8 @@ STROKES = "() => document.querySelector('.microstream-figure canvas.ms-ink').toD
 TITLE = "() => [...document.querySelectorAll('.ms-label')].at(3).textContent"
 TOO_WIDE = """() => [...document.querySelectorAll(
     '.ms-tile, .ms-item, .ms-event, .microstream-monitor :is(button, select, .main-svg)')]
-    .filter(node => node.getBoundingClientRect().right > innerWidth + 1).map(node => node.className)"""
+    .filter(node => node.getBoundingClientRect().right > innerWidth + 1)
+    .map(node => node.className)"""
 FILLED = """() => {
     const figure = document.querySelector('.microstream-figure');
     return Math.abs(figure._fullLayout.width - figure.clientWidth) <= 1;
