@@ -16,11 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.engine import signals_from_bars
-from microstream_lab.features import FEATURES
+from microstream_lab.features import FEATURES, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.levels import LevelModel
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.models.scaler import FeatureScaler
+from microstream_lab.schema import contiguous_runs
 
 __all__ = ["ModelBundle", "library_versions"]
 
@@ -91,6 +92,22 @@ class ModelBundle:
         See :func:`microstream_lab.engine.signals_from_bars` for the columns.
         """
         return signals_from_bars(self, bars)
+
+    def smoothed_signals(self, bars: pd.DataFrame) -> pd.DataFrame:
+        """Probabilities that know all of `bars`, columns ``p_k_smoothed``: hindsight, for study.
+
+        NaN where a feature is; each run of bars without a gap is smoothed by itself.
+        """
+        table = features_from_bars(bars, self.features, self.window)
+        rows = self.scaler.transform(table.to_numpy())
+        known = np.isfinite(rows).all(axis=1)
+        probs = np.full((len(bars), self.n_regimes), np.nan)
+        for run in contiguous_runs(bars):
+            inside = np.flatnonzero(known[run]) + run.start
+            if len(inside):
+                probs[inside] = self.regime_model.smoothed_probs(rows[inside])
+        columns = [f"p_{k}_smoothed" for k in range(self.n_regimes)]
+        return pd.DataFrame(probs, index=bars.index, columns=columns)
 
     def state_means(self) -> pd.DataFrame:
         """Mean of each feature by regime, in the feature's own unit; shape ``(K, n_features)``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from microstream_lab.recipe import make_detector, make_regime_model, make_scaler
 from microstream_lab.schema import BAR_VALUES, hour_of_bars, interval_us, require_bars, series_key
 
 __all__ = ["DEFAULT_FEATURE_SET", "MIN_ROWS", "bars_hash", "train_bundle"]
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_FEATURE_SET = "liquidity"
 MIN_ROWS = 200
@@ -51,7 +54,8 @@ def train_bundle(
     bars : DataFrame
         Training bars, one series; bars may be missing.
     feature_set : str or sequence of str
-        Name of a feature set, or feature names.
+        Name of a feature set, or feature names. Features that these bars never define, because
+        their source tells no trades for example, are left out with a warning.
     n_regimes : int
         Number of regimes, K.
     contamination : float
@@ -83,8 +87,8 @@ def train_bundle(
         a gap, or EM fails from every start.
     """
     require_bars(bars)
-    names = feature_names(feature_set)
-    table = features_from_bars(bars, names, window)
+    table = _defined_features(bars, feature_set, window)
+    names = tuple(table.columns)
     usable = np.isfinite(table.to_numpy()).all(axis=1)
     if usable.sum() < MIN_ROWS:
         raise FitError(
@@ -120,6 +124,22 @@ def train_bundle(
         versions=library_versions(),
         **_provenance(bars, {**options, "features": names, "window": window}),
     )
+
+
+def _defined_features(
+    bars: pd.DataFrame, feature_set: str | Sequence[str], window: int
+) -> pd.DataFrame:
+    """Features of the bars; what they never define is left out, and told.
+
+    Bars of other sources often tell no trades or no taker side; the rest can still be learnt from.
+    """
+    table = features_from_bars(bars, feature_names(feature_set), window)
+    unknown = [str(name) for name in table if table[name].isna().all()]
+    if unknown and len(unknown) < table.shape[1]:
+        series = " ".join(series_key(bars))
+        _log.warning("%s: trained without %s, never defined here", series, " ".join(unknown))
+        table = table.drop(columns=unknown)
+    return table
 
 
 def bars_hash(bars: pd.DataFrame) -> str:

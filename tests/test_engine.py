@@ -184,6 +184,16 @@ def test_history_in_parts_on_threads_equals_history_in_one(
     pd.testing.assert_frame_equal(bundle.signals(bars), whole, check_exact=True)
 
 
+def test_smoothed_signals_know_later_bars_and_say_so_in_their_names(bundle: ModelBundle) -> None:
+    bars = holed(600)
+    smoothed = bundle.smoothed_signals(bars)
+    assert list(smoothed.columns) == ["p_0_smoothed", "p_1_smoothed", "p_2_smoothed"]
+    known = bundle.signals(bars)["regime"] >= 0
+    assert smoothed[known].sum(axis=1).round(9).eq(1).all()
+    earlier = bundle.smoothed_signals(bars.iloc[:-20])
+    assert not smoothed.iloc[:-20].equals(earlier)
+
+
 class TestTraining:
     def test_same_bars_and_options_give_the_same_bundle(self, bundle: ModelBundle) -> None:
         again = train_bundle(make_bars(2500, seed=1), bundle.feature_set, n_starts=3)
@@ -242,6 +252,16 @@ class TestTraining:
         bars = make_bars(3000)
         with pytest.raises(FitError, match="found 0 bars that are followed by 60 bars"):
             train_bundle(bars.drop(bars.index[::50]), n_starts=1)
+
+    def test_what_bars_never_define_is_left_out_and_told(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        bars = make_bars(1500)
+        bars["trades"] = 0
+        trained = train_bundle(bars)
+        assert "trained without trade_intensity relative_trade_size" in caplog.text
+        assert "trade_intensity" not in trained.features
+        assert (trained.signals(bars)["regime"] >= 0).sum() > 1000
 
     def test_a_kind_of_regimes_that_does_not_exist_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="found 'jump' with shares None, expected 'levels'"):

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
 from microstream_lab.errors import FitError
+from microstream_lab.models.bands import usual_shares
 from microstream_lab.models.forecast import VolatilityForecast, clock_terms
 from microstream_lab.models.holding import learn_to_hold, mean_stays
 from microstream_lab.models.kernels.levels import hold_regimes, without_drift
-from microstream_lab.models.levels import LevelModel, usual_shares
+from microstream_lab.models.levels import LevelModel
 
 Floats = npt.NDArray[np.float64]
 HOUR = 60

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from microstream_lab.errors import FitError
+from microstream_lab.models.bands import merged, place_cuts, usual_shares
 from microstream_lab.models.em import FastGaussianHMM
 from microstream_lab.models.filter import RegimeFilter, sequence_steps
 from microstream_lab.models.forecast import VolatilityForecast
@@ -29,16 +29,10 @@ from microstream_lab.models.kernels.levels import hold_regimes, without_drift
 from microstream_lab.models.starts import neighbour_moves, sticky_transitions
 from microstream_lab.models.tracking import FloatArray, Regimes
 
-__all__ = ["LevelModel", "usual_shares"]
+__all__ = ["LevelModel"]
 
 _DAY_HOURS: Final = 24
 _EM_STEPS, _EM_GAIN = 300, 1e-4
-
-
-def usual_shares(n_regimes: int) -> tuple[float, ...]:
-    """Shares of training time, calmest first: a crisis is rare, the others are equally common."""
-    crisis = 0.10
-    return (*(((1.0 - crisis) / (n_regimes - 1),) * (n_regimes - 1)), crisis)
 
 
 class LevelModel(BaseEstimator):  # type: ignore[misc]
@@ -50,7 +44,8 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         Number of regimes, K >= 2.
     shares : sequence of K floats, optional
         Share of the training time of each regime, calmest first, adding up to 1; by default a
-        tenth for the last and the same for all others.
+        tenth for the last and the same for all others. Where forecasts keep apart in clusters, a
+        share gives way rather than cut one in two; see :func:`place_cuts`.
     switches_per_hour : float
         Changes of regime that are allowed for, per hour of bars in training.
     columns, clock
@@ -158,12 +153,12 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         self.center_ = float(forecasts.mean())
         heights = self.without_drift(forecasts, np.array([self.center_]))
         self._divide(heights)
-        self.cuts_ = np.quantile(heights, np.cumsum(shares)[:-1])
+        self.cuts_ = place_cuts(heights, shares)
         steps = sequence_steps(lengths)
         level_probs, _ = RegimeFilter(self).filter(heights[:, None], steps)
         bands = np.searchsorted(self.cuts_, heights)
         own = np.searchsorted(self.cuts_, self.means_[:, 0])
-        self.weights_ = _merged(level_probs, bands, np.eye(len(shares))[own])
+        self.weights_ = merged(level_probs, bands, np.eye(len(shares))[own])
         allowed = self.switches_per_hour * len(rows) / self.hour
         self.enter_ = learn_to_hold(level_probs, self.weights_, allowed)
         probs, regimes = hold_regimes(level_probs, self.weights_, self.enter_, np.array([-1.0]))
@@ -289,13 +284,3 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         hmm.startprob_, hmm.transmat_ = self.startprob_, self.transmat_
         hmm.means_, hmm.covars_ = self.means_, self.covars_
         return hmm
-
-
-def _merged(level_probs: FloatArray, bands: npt.NDArray[np.intp], own: FloatArray) -> FloatArray:
-    """Of each level's filtered mass, the share found at forecasts within each regime's band.
-
-    A level without mass belongs to the regime of its mean, as `own` says, ``(n_levels, K)``.
-    """
-    mass = np.column_stack([level_probs[bands == k].sum(axis=0) for k in range(own.shape[1])])
-    mass += 1e-9 * own
-    return np.asarray(mass / mass.sum(axis=1, keepdims=True))

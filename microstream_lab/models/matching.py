@@ -28,8 +28,8 @@ IntArray = npt.NDArray[np.int64]
 
 logger = logging.getLogger(__name__)
 
-MARGIN: Final = 0.05
-"""Share of the bars by which another naming has to be nearer than the volatility order."""
+MARGIN: Final = 0.1
+"""Share of the bars it renames by which another naming has to be nearer than the volatility order."""
 MIN_KEPT: Final = 0.5
 """A name means the same as before if most of its bars keep it, and most that bear it had it."""
 _RARE: Final = 0.01
@@ -149,7 +149,9 @@ def _nearest_names(before: FloatArray, now: FloatArray) -> tuple[IntArray, float
     usual = float(np.trace(distances))
     regimes, names = linear_sum_assignment(distances)
     best = float(distances[regimes, names].sum())
-    if usual - best <= MARGIN:
+    moved = names != regimes
+    renamed = 0.5 * float(before[:, moved].mean(axis=0).sum() + now[:, moved].mean(axis=0).sum())
+    if usual - best <= MARGIN * renamed:
         return np.arange(len(distances)), usual
     return names.astype(np.int64), best
 
