@@ -49,7 +49,7 @@ def test_covariances_have_their_shape_and_the_filter_is_hmmlearns(covariance: st
 def test_fewer_parameters_recover_many_noisy_features_better() -> None:
     states = np.repeat([0, 1, 2, 0, 1, 2], [80, 60, 60, 80, 60, 60])
     rng = np.random.default_rng(2)
-    rows = np.array([0.6, 0, -0.6])[states, None] + rng.normal(size=(400, 15))
+    rows = np.array([0.3, 0, -0.3])[states, None] + rng.normal(size=(400, 15))
     right = {
         covariance: (
             RegimeModel(covariance=covariance, starts="smoothed")

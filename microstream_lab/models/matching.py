@@ -29,7 +29,7 @@ IntArray = npt.NDArray[np.int64]
 logger = logging.getLogger(__name__)
 
 MARGIN: Final = 0.1
-"""Share of the bars it renames by which another naming has to be nearer than the volatility order."""
+"""Share of the bars it renames by which a naming has to be nearer than the volatility order."""
 MIN_KEPT: Final = 0.5
 """A name means the same as before if most of its bars keep it, and most that bear it had it."""
 _RARE: Final = 0.01
