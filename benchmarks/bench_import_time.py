@@ -26,7 +26,7 @@ def main() -> None:
     taken = take_turns(ways, 5)
     whats = {
         "ours": "`import microstream_lab`",
-        "all": "`import` and engine, store, training and research, so numba, duckdb and hmmlearn too,",
+        "all": "Engine, store, training and research, so numba, duckdb and hmmlearn too,",
     }
     publish(
         *(
