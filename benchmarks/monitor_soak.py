@@ -69,7 +69,7 @@ def looked(page: Any, notebook: Path, n_frames: int) -> list[tuple[Any, ...]]:
             f"{sizes[-1]:11.1f}",
             flush=True,
         )
-        target = int(painted) + EVERY
+        target += EVERY
     return [("heap", *heaps), ("kernel", *memories), ("notebook", *sizes)]
 
 
