@@ -28,7 +28,8 @@ from microstream_lab.schema import BAR_VALUES, PARTIAL
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-START = 1_704_067_200_000_000
+START = 1_704_067_220_000_000
+"""Within a minute, as starts are: the first bar is stored well before memory is looked at."""
 MINUTE = 60_000_000
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 Rates = list[tuple[float, float]]
