@@ -1,6 +1,6 @@
 """Pictures of the monitor in every state, as a user of JupyterLab sees it, into ``docs/img``.
 
-Usage: ``python tools/screenshots.py [NAME ...]``; needs chromium and the extra ``browser``.
+Usage: ``python tools/screenshots.py``; needs chromium and the extra ``browser``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from watching import Lab, browser_page, jupyterlab, paced_market, watch  # noqa:
 
 FOLDER = ROOT / "docs" / "img"
 MOST_BYTES = 150_000
-WIDE, NARROW = {"width": 1080, "height": 1300}, {"width": 640, "height": 1500}
+WIDE, NARROW = {"width": 980, "height": 1300}, {"width": 640, "height": 1500}
 SESSION = """
 import os
 os.environ.update({addresses})
@@ -34,6 +34,9 @@ HIDE = """async () => {
 }"""
 
 
+Picture = tuple[str, Callable[[Any], None]]
+
+
 def plain(page: Any) -> None:
     """As it is."""
 
@@ -41,65 +44,70 @@ def plain(page: Any) -> None:
 def paused(page: Any) -> None:
     """After a click on Pause."""
     page.get_by_role("button", name="Pause").click()
-    page.wait_for_timeout(3_000)
+    page.wait_for_timeout(2_000)
 
 
 def dark(page: Any) -> None:
-    """In JupyterLab's dark theme."""
+    """In JupyterLab's dark theme, going on."""
+    page.get_by_role("button", name="Paused").click()
     page.evaluate(THEME, "JupyterLab Dark")
-    page.wait_for_timeout(3_000)
+    page.wait_for_timeout(2_000)
 
 
 def narrow(page: Any) -> None:
-    """In a narrow window."""
+    """In a narrow window, in the light theme."""
+    page.evaluate(THEME, "JupyterLab Light")
     page.set_viewport_size(NARROW)
-    page.wait_for_timeout(4_000)
+    page.wait_for_timeout(3_000)
 
 
-PICTURES: dict[str, tuple[float, int, Callable[[Any], None]]] = {
-    "calm": (CALM, 3, plain),
-    "volatile": (VOLATILE, 3, plain),
-    "crisis": (CRISIS, 3, plain),
-    "stale": (VOLATILE, 3, plain),
-    "paused": (CALM, 3, paused),
-    "dark": (CRISIS, 3, dark),
-    "narrow": (VOLATILE, 3, narrow),
-    "two-regimes": (CRISIS, 2, plain),
-    "four-regimes": (CRISIS, 4, plain),
+# Of each market, by its wildness now and the regimes of its bundle; each picture after the other.
+PICTURES: dict[tuple[float, int], tuple[Picture, ...]] = {
+    (CALM, 3): (("calm", plain), ("paused", paused), ("dark", dark), ("narrow", narrow)),
+    (VOLATILE, 3): (("volatile", plain),),
+    (CRISIS, 3): (("crisis", plain),),
+    (CRISIS, 2): (("two-regimes", plain),),
+    (CRISIS, 4): (("four-regimes", plain),),
 }
+WHEN_GONE = {(CRISIS, 3): "stale"}
 
 
-def main(names: list[str]) -> None:
-    """Take the pictures of these names."""
-    too_large = []
+def main() -> None:
+    """Take all pictures."""
     with jupyterlab() as lab:
-        for name in names:
-            path = FOLDER / f"monitor-{name}.png"
-            take(lab, name, path)
-            print(path.relative_to(ROOT), path.stat().st_size, flush=True)
-            too_large += [path.name] if path.stat().st_size > MOST_BYTES else []
-    if too_large:
-        sys.exit(f"expected at most {MOST_BYTES} bytes, found more in {', '.join(too_large)}")
+        paths = [path for market in PICTURES for path in take(lab, market)]
+    for path in paths:
+        print(path.relative_to(ROOT), path.stat().st_size)
+    if large := [path.name for path in paths if path.stat().st_size > MOST_BYTES]:
+        sys.exit(f"expected at most {MOST_BYTES} bytes, found more in {', '.join(large)}")
 
 
-def take(lab: Lab, name: str, path: Path) -> None:
-    """One picture."""
-    present, n_regimes, prepare = PICTURES[name]
+def take(lab: Lab, market: tuple[float, int]) -> list[Path]:
+    """The pictures of one market, at last the one when its exchange is gone."""
+    paths = []
     with browser_page(viewport=WIDE) as page:
-        with paced_market(3, "1m", lab.home, present, n_regimes) as addresses:
+        with paced_market(3, "1m", lab.home, *market) as addresses:
+            name = PICTURES[market][0][0]
             watch(page, lab, [SESSION.format(addresses=addresses), SHOW], name)
-            page.evaluate(THEME, "JupyterLab Light")
             page.evaluate(HIDE)
             page.wait_for_function(HAS_REGIME)
-            page.wait_for_timeout(6_000)
-            prepare(page)
-            if name != "stale":
-                page.locator(".microstream-monitor").screenshot(path=path)
-        if name == "stale":
+            page.wait_for_timeout(5_000)
+            for name, prepare in PICTURES[market]:
+                prepare(page)
+                paths.append(shot(page, name))
+        if market in WHEN_GONE:
             page.wait_for_function(IS_STALE)
             page.wait_for_timeout(2_000)
-            page.locator(".microstream-monitor").screenshot(path=path)
+            paths.append(shot(page, WHEN_GONE[market]))
+    return paths
+
+
+def shot(page: Any, name: str) -> Path:
+    """A picture of the monitor alone."""
+    path = FOLDER / f"monitor-{name}.png"
+    page.locator(".microstream-monitor").screenshot(path=path)
+    return path
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(PICTURES))
+    main()
