@@ -53,3 +53,13 @@ def test_page_that_asks_while_a_figure_is_made_is_not_given_half_of_it(
     figure = Watched([go.Scatter(y=[1])])
     assert known == [0]
     assert widget_module._instances[figure.model_id] is figure
+
+
+def test_what_has_to_begin_within_two_seconds_is_small_and_plotly_comes_later() -> None:
+    figure = LiveFigure()
+    assert len(figure._esm) < 10_000
+    assert "FigureModel" in figure._plotly
+    told: list[str] = []
+    figure.on_ready(lambda: told.append("ready"))
+    figure._handle_custom_msg({"kind": "ready"}, [])
+    assert told == ["ready"]

@@ -2,18 +2,20 @@
 
 Invariant: plotly keeps the figure of its first moment for browsers that come later and sends
 changes only to those who are there already; here a page opened again, or served by Voila, begins
-with the figure as it is, and never with half of it. What its front end does needlessly after each
-change is left out.
+with the figure as it is, and never with half of it, however long plotly takes to load. What its
+front end does needlessly after each change is left out.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
 import plotly.graph_objects as go
+import traitlets
 from plotly.basedatatypes import Undefined
 
 from microstream_lab.errors import MicrostreamError
@@ -22,7 +24,7 @@ from microstream_lab.live.panel import FIGURE_CLASS
 __all__ = ["LiveFigure", "mended"]
 
 _NUMBERS: Final = ("x", "y", "z", "open", "high", "low", "close")
-_MENDING: Final = Path(__file__).parent / "static" / "figure.js"
+_STATIC: Final = Path(__file__).parent / "static"
 _EXPORTS: Final = re.compile(
     r"export\s*\{\s*[\w$]+ as FigureModel,\s*([\w$]+) as FigureView,\s*[\w$]+ as default\s*\}"
 )
@@ -48,13 +50,18 @@ def mended(bundle: str, mending: str) -> str:
 class LiveFigure(go.FigureWidget):  # type: ignore[misc]
     """Plotly's own, but for what its front end leaves out and the state a new browser is given."""
 
-    _esm = mended(str(go.FigureWidget._esm), _MENDING.read_text("utf-8"))
+    _esm = (_STATIC / "lazy_figure.js").read_text("utf-8")
+    _plotly = traitlets.Unicode(
+        mended(str(go.FigureWidget._esm), (_STATIC / "figure.js").read_text("utf-8"))
+    ).tag(sync=True)
     _is_whole = False
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.add_class(FIGURE_CLASS)
         self._config = {"displaylogo": False, "responsive": True, "scrollZoom": True}
+        self._ready: Callable[[], None] = lambda: None
+        self.on_msg(self._receive)
         self._is_whole = True
         self.open()
 
@@ -67,6 +74,10 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc]
         """
         if self._is_whole:
             super().open()
+
+    def on_ready(self, told: Callable[[], None]) -> None:
+        """Call `told`, and nobody else, when a page has loaded plotly and shows the figure."""
+        self._ready = told
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
         """The widget's state; see :meth:`ipywidgets.Widget.get_state`."""
@@ -87,3 +98,7 @@ class LiveFigure(go.FigureWidget):  # type: ignore[misc]
         """Send all numbers, changed or not, to views that may have begun with older ones."""
         style = {name: [each.get(name, Undefined) for each in self._data] for name in _NUMBERS}
         self._send_update_msg(style, deepcopy(self._layout_obj._props))
+
+    def _receive(self, _: Any, content: Any, __: Any) -> None:
+        if content == {"kind": "ready"}:
+            self._ready()

@@ -103,6 +103,7 @@ class Painter:
         self.n_painted = 0
         view.tiles.on_painted(self.note_painted)
         view.tiles.on_shown(self.begin_again)
+        view.figure.on_ready(self.begin_again)
         view.on_zoom = self.wake
         self._thread = threading.Thread(target=self._paint, name="monitor", daemon=True)
 

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("la
 
 SPEED = 20.0
 STALE_WITHIN_MS = 2_000
+SLOWER = 6
 SETUP = """
 import os
 os.environ |= {{"BINANCE_WS_URL": "ws://127.0.0.1:{port}", "MARKET": "sim"}}
@@ -153,6 +154,19 @@ def test_closed_tab_opened_again_shows_the_monitor_that_still_runs(
     notebook.until_figures_pass(1)
     assert notebook.page.evaluate(FIGURES) == 1
     assert notebook.run(3).split() == ["1", "1", "live"]
+
+
+def test_page_too_slow_for_plotly_to_load_in_two_seconds_is_drawn_all_the_same(
+    notebook: NotebookPage,
+) -> None:
+    browser = notebook.page.context.new_cdp_session(notebook.page)
+    browser.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    try:
+        notebook.open()
+        notebook.until_drawn()
+        notebook.until_figures_pass(1)
+    finally:
+        browser.send("Emulation.setCPUThrottlingRate", {"rate": 1})
 
 
 def test_file_of_the_notebook_does_not_grow_with_what_is_shown(notebook: NotebookPage) -> None:
