@@ -34,6 +34,8 @@ DEFAULT_FEATURE_SET = "liquidity"
 MIN_ROWS = 200
 """Fewer usable rows than this cannot carry three regimes."""
 
+_HARDLY_EVER = 0.01
+
 
 def train_bundle(
     bars: pd.DataFrame,
@@ -129,15 +131,16 @@ def train_bundle(
 def _defined_features(
     bars: pd.DataFrame, feature_set: str | Sequence[str], window: int
 ) -> pd.DataFrame:
-    """Features of the bars; what they never define is left out, and told.
+    """Features of the bars; what they hardly ever define is left out, and told.
 
     Bars of other sources often tell no trades or no taker side; the rest can still be learnt from.
     """
     table = features_from_bars(bars, feature_names(feature_set), window)
-    unknown = [str(name) for name in table if table[name].isna().all()]
+    known = table.notna().mean()
+    unknown = [str(name) for name in table if known[name] < _HARDLY_EVER]
     if unknown and len(unknown) < table.shape[1]:
         series = " ".join(series_key(bars))
-        _log.warning("%s: trained without %s, never defined here", series, " ".join(unknown))
+        _log.warning("%s: trained without %s, hardly ever defined here", series, " ".join(unknown))
         table = table.drop(columns=unknown)
     return table
 

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microstream_lab.errors import DataError
+from microstream_lab.models.levels import LevelModel
 from microstream_lab.research import plots, thinning
 from microstream_lab.research.backtest import backtest
+from microstream_lab.training import train_bundle
 
 N_BARS = 2000
 HOLE = slice(700, 1100)
@@ -277,3 +279,19 @@ def test_bins_cover_equal_times_and_every_row_once(seed, n_bars, max_bins):
 def test_numbers_are_rounded_nested_and_none_where_not_finite():
     found = thinning.numbers([[1 / 3, np.nan], [np.inf, 123456789.0]])
     assert found == [[0.333333, None], [None, 123457000.0]]
+
+
+def test_expected_volatility_shows_forecast_cuts_and_the_regime_held() -> None:
+    bars = make_bars(900)
+    bundle = train_bundle(bars)
+    signals = bundle.signals(bars).dropna()
+    rows = bundle.scaler.transform(signals[list(bundle.features)].to_numpy())
+    model = bundle.regime_model
+    assert isinstance(model, LevelModel)
+    drawn = plots.expected_volatility(signals, model.heights(rows), model.cuts_)
+    lines = {trace.name: trace for trace in drawn.data if trace.type == "scatter" and trace.x}
+    assert np.max(lines["expected"].y) == pytest.approx(
+        1e4 * np.exp(model.heights(rows).max()), rel=1e-5
+    )
+    cuts = [trace.y[0] for trace in drawn.data if trace.name == "cut"]
+    np.testing.assert_allclose(cuts, 1e4 * np.exp(model.cuts_), rtol=1e-5)

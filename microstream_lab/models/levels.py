@@ -178,6 +178,14 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return LevelTracker(self, max_hole)
 
+    def heights(self, X: Any) -> FloatArray:
+        """Log volatility to expect of the coming hour, drift taken out, shape ``(n_rows,)``.
+
+        What the levels divide and :attr:`cuts_` cut, for the rows of one series in order.
+        """
+        rows = np.asarray(X, dtype=np.float64)
+        return self.without_drift(self.forecast_.predict(rows), np.array([self.center_]))
+
     def filtered_probs(self, X: Any, steps: Any = None) -> FloatArray:
         """Pr[regime_t | x_1..x_t], shape ``(n_rows, K)``; rows with a NaN give NaN."""
         return self.tracker().track(X, steps)[0]
@@ -188,12 +196,12 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
 
     def smoothed_probs(self, X: Any, lengths: Sequence[int] | None = None) -> FloatArray:
         """Pr[regime_t | all of X], hindsight: for pictures and studies, never for decisions."""
-        heights = self._heights(self._rows(X))
+        heights = self.heights(self._rows(X))
         return np.asarray(self._hmm().predict_proba(heights[:, None], lengths) @ self.weights_)
 
     def score(self, X: Any, y: None = None) -> float:
         """Mean log likelihood of the forecasts under the chain of levels, in nats per row."""
-        heights = self._heights(self._rows(X))
+        heights = self.heights(self._rows(X))
         return float(RegimeFilter(self).filter(heights[:, None])[1].mean())
 
     def details(self) -> dict[str, Any]:
@@ -237,9 +245,6 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         if abs(shares.sum() - 1) > 1e-9:
             raise FitError(f"level model: found shares that add up to {shares.sum():g}, expected 1")
         return shares
-
-    def _heights(self, rows: FloatArray) -> FloatArray:
-        return self.without_drift(self.forecast_.predict(rows), np.array([self.center_]))
 
     def _rows(self, X: Any) -> FloatArray:
         check_is_fitted(self)

@@ -16,25 +16,23 @@ import pandas as pd
 
 from microstream_lab import theme
 from microstream_lab.errors import DataError
+from microstream_lab.research.model_plots import expected_volatility, stays, transitions
 from microstream_lab.research.performance_plots import equity, regime_returns
 from microstream_lab.research.signals import filtered_columns
-from microstream_lab.research.thinning import MAX_POINTS, Bins, numbers, times
+from microstream_lab.research.thinning import MAX_POINTS, Bins, times
 from microstream_lab.research.traces import (
     areas,
     candles,
-    category_axis,
     densities,
     figure,
     line,
     marks,
-    mean_stays,
-    names_of,
     panel,
     require_rows,
     share_axis,
     times_of,
 )
-from microstream_lab.schema import MARKETS, interval_us, series_key
+from microstream_lab.schema import MARKETS, series_key
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "anomalies",
     "equity",
+    "expected_volatility",
     "feature_distributions",
     "hindsight",
     "price",
@@ -199,86 +198,3 @@ def feature_distributions(
         axes |= panel(number, len(features), name)
     layout = theme.layout(title, "density of the middle 99 %", 340, hovermode="closest", **axes)
     return figure(traces, layout)
-
-
-def stays(
-    signals: pd.DataFrame,
-    interval: str,
-    expected_bars: npt.ArrayLike | None = None,
-    title: str = "How long regimes last",
-) -> go.Figure:
-    """Mean stay in each regime as observed, beside what the model expects, in minutes.
-
-    Parameters
-    ----------
-    signals : DataFrame
-        With ``regime``.
-    interval : str
-        Of the bars, such as ``1m``.
-    expected_bars : array_like of shape (K,), optional
-        Expected durations in bars, as of ``RegimeModel.expected_durations``.
-    """
-    require_rows(signals, "stays")
-    n_regimes = len(filtered_columns(signals))
-    names, colors = names_of(range(n_regimes), n_regimes)
-    minutes = interval_us(interval) / 60_000_000
-    lengths = {"observed": mean_stays(signals["regime"].to_numpy(np.int64), n_regimes)}
-    if expected_bars is not None:
-        lengths["expected"] = np.asarray(expected_bars, np.float64)
-    traces = []
-    for kind, bars in lengths.items():
-        looks = {"color": colors, "pattern": {"shape": "/" if kind == "expected" else ""}}
-        traces.append(
-            {
-                "type": "bar",
-                "x": names,
-                "y": numbers(bars * minutes),
-                "name": kind,
-                "marker": looks,
-                "texttemplate": "%{y:.3~s}",
-                "textposition": "outside",
-                "cliponaxis": False,
-                "hovertemplate": "%{x}: %{y:.4~g} minutes<extra></extra>",
-            }
-        )
-    note = "mean minutes until the regime changes"
-    note += "; hatched: expected by the model" if expected_bars is not None else ""
-    layout = theme.layout(
-        title,
-        note,
-        340,
-        xaxis=category_axis(),
-        yaxis=theme.value_axis("minutes", rangemode="tozero"),
-        hovermode="closest",
-        showlegend=False,
-    )
-    return figure(traces, layout)
-
-
-def transitions(transmat: npt.ArrayLike, title: str = "Transitions a bar") -> go.Figure:
-    """Probability of the next bar's regime (column) given this one's (row)."""
-    matrix = np.asarray(transmat, np.float64)
-    names, _ = names_of(range(len(matrix)), len(matrix))
-    cells = {
-        "type": "heatmap",
-        "x": names,
-        "y": names,
-        "z": numbers(matrix),
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": [[0, "#E3EEF3"], [1, "#0077AA"]],
-        "showscale": False,
-        "texttemplate": "%{z:.4f}",
-        "hovertemplate": "%{y} to %{x}: %{z:.4f}<extra></extra>",
-        "xgap": 2,
-        "ygap": 2,
-    }
-    layout = theme.layout(
-        title,
-        "from the row's regime to the column's",
-        340,
-        xaxis=category_axis(side="bottom"),
-        yaxis=theme.value_axis(autorange="reversed", showgrid=False),
-        hovermode="closest",
-    )
-    return figure([cells], layout)
