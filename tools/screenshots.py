@@ -16,7 +16,7 @@ from watching import Lab, browser_page, jupyterlab, paced_market, watch  # noqa:
 
 FOLDER = ROOT / "docs" / "img"
 MOST_BYTES = 150_000
-WIDE, NARROW = {"width": 980, "height": 1300}, {"width": 640, "height": 1500}
+WIDE, NARROW = {"width": 940, "height": 1300}, {"width": 640, "height": 1500}
 SESSION = """
 import os
 os.environ.update({addresses})
@@ -24,7 +24,7 @@ from microstream_lab import LiveSession, RegimeMonitor
 session = LiveSession("BTCUSDT", "1m", source="binance", store=False).start()
 """
 SHOW = "monitor = RegimeMonitor(session)\nmonitor"
-CALM, VOLATILE, CRISIS = 1, 3, 8
+CALM, VOLATILE, CRISIS = 1, 3, 12
 THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
 IS_STALE = "() => document.querySelector('.ms-health')?.textContent.includes('stale')"
 HAS_REGIME = "() => /[a-z]/.test(document.querySelector('.ms-value')?.textContent ?? '')"
