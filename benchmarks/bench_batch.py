@@ -56,7 +56,7 @@ def measure(feature_set: str, goal: float) -> Figure:
     assert error < 1e-8
     assert np.array_equal(flagged, scores > bundle.detector.threshold_)
     ways = {"ours": lambda: bundle.signals(frame), "theirs": lambda: reference(*given)}
-    taken = take_turns(ways, 3)
+    taken = take_turns(ways, 2)
     return Figure(
         f"batch signals, {FIVE_YEARS:,} bars, {feature_set} set",
         "score_samples + forward pass, one core",
