@@ -84,6 +84,7 @@ class Engine:
         self._features = FeatureState(bundle.features, bundle.window)
         self._tracker = bundle.regime_model.tracker(longest_hole(bundle))
         self._judge = judge_for(bundle.scaler, bundle.detector, self._tracker)
+        self._reference = bundle.detector.reference_
         self._threshold = float(bundle.detector.threshold_)
         self._stress: list[float] = bundle.stress_by_regime.tolist()
 
@@ -114,6 +115,7 @@ class Engine:
             filtered_probs=tuple(probs),
             expected_stress=sum(map(mul, probs, self._stress)),
             market=bar.market,
+            anomaly_quantile=self._reference.quantile(score),
         )
 
     def snapshot(self) -> bytes:
@@ -150,7 +152,8 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         On the index of `bars`: the features, ``anomaly_score``, ``is_anomaly``, ``regime``,
-        ``p_0 .. p_{K-1}`` (filtered) and ``expected_stress``.
+        ``p_0 .. p_{K-1}`` (filtered), ``expected_stress`` and ``anomaly_quantile``, the share of
+        the training bars that scored no higher.
 
     Raises
     ------
@@ -171,6 +174,7 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
         "regime": regimes,
         **{f"p_{k}": probs[:, k] for k in range(probs.shape[1])},
         "expected_stress": probs @ bundle.stress_by_regime,
+        "anomaly_quantile": bundle.detector.reference_.quantiles(scores),
     }
     return pd.DataFrame(columns, index=bars.index, copy=False)
 

@@ -6,16 +6,18 @@ Invariant: the parts are decided by the features and the options alone, before a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from microstream_lab.errors import SettingsError
-from microstream_lab.features import FEATURES, HorizonFeature
+from microstream_lab.features import FEATURES, HorizonFeature, SurpriseFeature
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.levels import LevelModel
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.models.scaler import FeatureScaler
 
 __all__ = ["make_detector", "make_regime_model", "make_scaler", "usual_regimes"]
+
+_SENTINELS: Final = 0.15
 
 
 def usual_regimes(features: Sequence[str]) -> str:
@@ -32,12 +34,18 @@ def make_scaler(features: Sequence[str]) -> FeatureScaler:
 def make_detector(features: Sequence[str], options: dict[str, Any]) -> AnomalyDetector:
     """A detector that looks at the bar itself, not at the level that the market is on.
 
-    Where no feature is of the level, or all are, it looks at all of them.
+    It looks at how the bar differs from the hour before, where features tell; otherwise at all
+    that is not of the level, and where no feature is of the level, or all are, at all of them.
     """
+    contamination, seed = options["contamination"], options["seed"]
+    if len(surprises := _of_surprise(features)) > 1:
+        return AnomalyDetector(
+            contamination, random_state=seed, columns=surprises, sentinels=_SENTINELS
+        )
     level, clock = _of_the_level(features), _of_the_clock(features)
     others = [column for column in range(len(features)) if column not in (*level, *clock)]
     columns = others if others and len(others) < len(features) else None
-    return AnomalyDetector(options["contamination"], random_state=options["seed"], columns=columns)
+    return AnomalyDetector(contamination, random_state=seed, columns=columns)
 
 
 def make_regime_model(
@@ -62,6 +70,15 @@ def make_regime_model(
             "expected 'levels', or 'hmm' without shares"
         )
     return RegimeModel(n_regimes, options["n_starts"], random_state=options["seed"], n_jobs=n_jobs)
+
+
+def _of_surprise(features: Sequence[str]) -> list[int]:
+    """Columns of features that tell how a bar differs from the hour before."""
+    return [
+        column
+        for column, name in enumerate(features)
+        if issubclass(FEATURES[name], SurpriseFeature)
+    ]
 
 
 def _of_the_level(features: Sequence[str]) -> list[int]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
+from math import nan
 from typing import Final, Literal
 
 import msgspec
@@ -180,8 +181,9 @@ class Watermark(msgspec.Struct, frozen=True, gc=False):
 class Signal(msgspec.Struct, frozen=True):
     """What one bar says about the market, knowing nothing later than that bar.
 
-    ``anomaly_score`` is in (0, 1], high means anomalous; ``regime`` is 0 (calmest) .. K-1, or -1
-    where a feature is missing; ``filtered_probs`` are Pr[regime | bars up to this one];
+    ``anomaly_score`` is in (0, 1], high means anomalous; ``anomaly_quantile`` is the share of the
+    training bars that scored no higher, NaN where it is not known; ``regime`` is 0 (calmest) ..
+    K-1, or -1 where a feature is missing; ``filtered_probs`` are Pr[regime | bars up to this one];
     ``expected_stress`` is the log realised volatility to be expected of the coming hour.
     Scores are NaN where ``regime`` is -1.
     """
@@ -198,6 +200,7 @@ class Signal(msgspec.Struct, frozen=True):
     expected_stress: float
     revision: int = 0
     market: str = "spot"
+    anomaly_quantile: float = nan
 
 
 def interval_us(interval: str) -> int:

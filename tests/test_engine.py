@@ -52,6 +52,7 @@ def streamed(bundle: ModelBundle, bars: pd.DataFrame) -> pd.DataFrame:
                 "regime": signal.regime,
                 **probs,
                 "expected_stress": signal.expected_stress,
+                "anomaly_quantile": signal.anomaly_quantile,
             }
         )
     return pd.DataFrame(rows, index=bars.index).astype({"regime": np.int8})
@@ -86,6 +87,7 @@ def test_signals_have_the_columns_and_ranges_of_the_contract(bundle: ModelBundle
         "p_1",
         "p_2",
         "expected_stress",
+        "anomaly_quantile",
     ]
     assert signals.index.equals(bars.index)
     known = signals["regime"] >= 0

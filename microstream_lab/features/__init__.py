@@ -23,6 +23,14 @@ from microstream_lab.features.returns import DownsideShare, EwmaVolatility, Real
 from microstream_lab.features.seed import LogReturn, Range, RelativeVolume
 from microstream_lab.features.size import MeanTradeSize
 from microstream_lab.features.spreads import CorwinSchultzSpread, RollSpread
+from microstream_lab.features.surprise import (
+    BodySurprise,
+    ImpactSurprise,
+    RangeSurprise,
+    SurpriseFeature,
+    TradesSurprise,
+    WickSurprise,
+)
 from microstream_lab.features.volatility import GarmanKlass, MeanRange, Parkinson, YangZhang
 
 __all__ = [
@@ -30,6 +38,7 @@ __all__ = [
     "FEATURE_SETS",
     "Activity",
     "Amihud",
+    "BodySurprise",
     "CorwinSchultzSpread",
     "DownsideShare",
     "EwmaVolatility",
@@ -37,12 +46,14 @@ __all__ = [
     "FeatureState",
     "GarmanKlass",
     "HorizonFeature",
+    "ImpactSurprise",
     "KyleLambda",
     "LogReturn",
     "MeanRange",
     "MeanTradeSize",
     "Parkinson",
     "Range",
+    "RangeSurprise",
     "RealisedVolatility",
     "RelativeAmihud",
     "RelativeQuoteVolume",
@@ -50,10 +61,13 @@ __all__ = [
     "RelativeTradeSize",
     "RelativeVolume",
     "RollSpread",
+    "SurpriseFeature",
     "TakerImbalance",
     "TimeOfWeek",
     "TradeIntensity",
+    "TradesSurprise",
     "Vpin",
+    "WickSurprise",
     "YangZhang",
     "feature_names",
     "features_from_bars",

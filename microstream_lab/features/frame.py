@@ -26,6 +26,8 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
         *("activity_15", "activity_60", "time_of_week"),
         *("log_return", "range", "relative_range", "relative_quote_volume"),
         *("taker_imbalance", "relative_amihud", "trade_intensity", "relative_trade_size"),
+        *("range_surprise", "trades_surprise", "impact_surprise", "wick_surprise"),
+        "body_surprise",
     ),
 }
 """Named selections of features; a sequence of feature names serves as a set as well."""

@@ -2,6 +2,10 @@
 
 Liu, Ting and Zhou (2008), Isolation Forest, ICDM, equation 2: the score is ``2 ** -(d / c)`` with d
 the mean depth at which a row is isolated and c the mean depth of an unsuccessful search.
+
+A forest cuts only between values it has seen, so a row beyond the training extremes scores like
+the extreme itself. Sentinels, training rows of which one value is moved out there, make it cut
+outside as well, and what lies out there is soon alone.
 """
 
 from __future__ import annotations
@@ -13,14 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn.ensemble import IsolationForest
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from microstream_lab.models.forest import ForestTables, mean_search_depth, tabulate
+from microstream_lab.models.reference import ScoreReference
 from microstream_lab.threads import over_rows
 
 __all__ = ["AnomalyDetector"]
 
 FloatArray = npt.NDArray[np.float64]
+_REACH = 0.25  # of a column's range: sentinels further out would leave the edge to chance
 
 
 class AnomalyDetector(IsolationForest):  # type: ignore[misc]
@@ -38,11 +45,16 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         Seed.
     columns : sequence of int, optional
         Columns that trees may cut along; all by default.
+    sentinels : float
+        Sentinels for each training row, at least 0; threshold and quantiles are those of the
+        training rows alone.
 
     Attributes
     ----------
     threshold_ : float
         Rows with a higher ``anomaly_score`` are anomalies.
+    reference_ : ScoreReference
+        Scores of the training rows, as quantiles.
 
     References
     ----------
@@ -58,6 +70,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         max_samples: int | str = "auto",
         random_state: int | None = None,
         columns: Sequence[int] | None = None,
+        sentinels: float = 0.0,
     ) -> None:
         super().__init__(
             contamination=contamination,
@@ -66,6 +79,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
             random_state=random_state,
         )
         self.columns = columns
+        self.sentinels = sentinels
 
     def fit(self, X: Any, y: None = None) -> AnomalyDetector:
         """Grow the trees and learn the threshold on `X`, shape ``(n_rows, n_features)``, finite."""
@@ -73,14 +87,36 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         if self.columns is not None:
             # A tree never cuts along a column that does not vary, and scoring stays as it is.
             rows = np.where(np.isin(np.arange(rows.shape[1]), self.columns), rows, 0.0)
-        super().fit(rows, y)
-        self._tables = tabulate(self)
+        self._tables = None
+        super().fit(self._with_sentinels(rows), y)
+        scores = self.anomaly_score(rows)
+        if self.contamination != "auto":
+            self.offset_ = -np.percentile(scores, 100.0 * (1.0 - self.contamination))
         self.threshold_ = -float(self.offset_)
+        self.reference_ = ScoreReference.of(scores)
         return self
+
+    def _with_sentinels(self, rows: Any) -> Any:
+        n_sentinels = 0 if issparse(rows) else int(self.sentinels * len(rows))
+        varying = np.flatnonzero(np.ptp(rows, axis=0) > 0) if n_sentinels else np.empty(0, int)
+        if not len(varying):
+            return rows
+        random = check_random_state(self.random_state)
+        moved = rows[random.randint(len(rows), size=n_sentinels)]
+        column = varying[random.randint(len(varying), size=n_sentinels)]
+        low, high = rows.min(axis=0)[column], rows.max(axis=0)[column]
+        beyond = _REACH * (high - low) * random.random_sample(n_sentinels)
+        upwards = random.random_sample(n_sentinels) < 0.5
+        moved[np.arange(n_sentinels), column] = np.where(upwards, high + beyond, low - beyond)
+        return np.concatenate([rows, moved])
 
     def anomaly_score(self, X: Any) -> FloatArray:
         """Anomaly score of each row, shape ``(n_rows,)``, in (0, 1]; high means anomalous."""
         return -self.score_samples(X)
+
+    def anomaly_quantile(self, X: Any) -> FloatArray:
+        """Share of the training rows whose score is no higher, shape ``(n_rows,)``, 0 .. 1."""
+        return self.reference_.quantiles(self.anomaly_score(X))
 
     def score_samples(self, X: Any) -> FloatArray:
         """scikit-learn's sign: the negative of :meth:`anomaly_score`."""
@@ -112,6 +148,11 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_tables": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        unknown = ScoreReference(np.empty(0))  # fitted before there were quantiles
+        later = {"sentinels": 0.0} | ({"reference_": unknown} if "threshold_" in state else {})
+        super().__setstate__(later | state)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

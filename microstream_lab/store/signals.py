@@ -34,7 +34,8 @@ Which = Literal["latest", "first"]
 
 _PROBABILITY: Final = re.compile(r"p_(\d+)")
 _NOT_FEATURES: Final = frozenset(
-    {"anomaly_score", "is_anomaly", "regime", "expected_stress", "bundle_id", "revision"}
+    {"anomaly_score", "is_anomaly", "regime", "expected_stress", "anomaly_quantile"}
+    | {"bundle_id", "revision"}
 )
 # Equal but for the last digits, in which one bar at a time and all at once may differ.
 _NEAR: Final = """
@@ -205,7 +206,7 @@ def _staged(signals: pd.DataFrame, times: pa.Array) -> pa.Table:
     columns = {
         str(name): pa.array(signals[name].to_numpy(), from_pandas=True)
         for name in signals.columns
-        if name not in ("bundle_id", "revision")
+        if name not in ("bundle_id", "revision", "anomaly_quantile")
     }
     revision = signals["revision"] if "revision" in signals.columns else np.zeros(len(signals))
     revisions = pa.array(np.asarray(revision, dtype=np.int32))
