@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import dirichlet, invgamma
 
-from microstream_lab.errors import SettingsError
-from microstream_lab.models.ascent import COVARIANCES, AscentOptions, climb
+from microstream_lab.errors import FitError, SettingsError
+from microstream_lab.models.ascent import COVARIANCES, AscentOptions, climb, require_sound
 from microstream_lab.models.priors import PRIORS, RegimePrior
 from microstream_lab.models.regime import RegimeModel
 
@@ -136,6 +136,20 @@ def test_start_of_the_highest_posterior_density_is_kept_and_likelihoods_are_logg
     assert {log["kind"] for log in model.starts_} == {"level"}
     best = max(log["log_likelihood"] for log in model.starts_)
     assert model.score(rows) == pytest.approx(best, abs=0.02)
+
+
+def test_a_model_with_a_covariance_that_has_no_inverse_is_not_used() -> None:
+    hmm = GaussianHMM(2, "full")
+    hmm.n_features = 2
+    hmm.transmat_, hmm.means_ = np.full((2, 2), 0.5), np.zeros((2, 2))
+    hmm.covars_ = np.array([np.eye(2), np.eye(2)])
+    require_sound(hmm)
+    hmm._covars_[1] = np.ones((2, 2))  # as hmmlearn leaves it after a last step
+    with pytest.raises(FitError, match="covariance without spread"):
+        require_sound(hmm)
+    hmm._covars_[1] = np.inf
+    with pytest.raises(FitError, match="covars_ that are not finite"):
+        require_sound(hmm)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,22 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from hmmlearn.hmm import GaussianHMM
 
-from microstream_lab.errors import SettingsError
+from microstream_lab.errors import FitError, SettingsError
 from microstream_lab.models.em import FastGaussianHMM
 from microstream_lab.models.priors import RegimePrior
 from microstream_lab.models.starts import Start, make_start, smoothed_start, sticky_transitions
 
-__all__ = ["COVARIANCES", "STARTS", "Ascent", "AscentOptions", "climb", "stationary"]
+__all__ = [
+    "COVARIANCES",
+    "STARTS",
+    "Ascent",
+    "AscentOptions",
+    "climb",
+    "require_sound",
+    "stationary",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -94,12 +103,24 @@ def climb(
         try:
             with np.errstate(all="ignore"):  # an emptied regime divides by zero, and is refused
                 hmm.fit(rows, lengths)
-        except (ValueError, np.linalg.LinAlgError) as error:
+            require_sound(hmm)
+        except ValueError as error:
             logger.info("start %d (%s, %s): %s", number, start.kind, implementation, error)
             continue
         log = _log_entry(number, start.kind, hmm, len(rows), options)
         return Ascent(log, hmm.monitor_.history[-1] / len(rows), hmm)
     return None
+
+
+def require_sound(hmm: GaussianHMM) -> None:
+    """Raise :class:`FitError` for a model nobody can use: hmmlearn does not check its last step."""
+    for name in ("transmat_", "means_", "covars_"):
+        if not np.isfinite(getattr(hmm, name)).all():
+            raise FitError(f"regime model: found {name} that are not finite, expected numbers")
+    if not (np.linalg.eigvalsh(hmm.covars_) > 0).all():
+        raise FitError("regime model: found a covariance without spread in some direction")
+    if not np.allclose(np.sum(hmm.transmat_, axis=1), 1.0):
+        raise FitError("regime model: found a regime that nothing ever leaves or enters")
 
 
 def stationary(transitions: FloatArray) -> FloatArray:

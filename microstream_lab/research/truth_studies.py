@@ -16,6 +16,7 @@ from hmmlearn.hmm import GaussianHMM
 
 from microstream_lab.errors import FitError
 from microstream_lab.market.simulate import simulate_market
+from microstream_lab.models.ascent import require_sound
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.research.chains import (
     KnownSequence,
@@ -123,8 +124,7 @@ def _fit_plain(rows: Floats, seed: int, order_by: Floats | None) -> RegimeModel:
     hmm = GaussianHMM(N_REGIMES, "full", n_iter=100, random_state=seed)
     try:
         hmm.fit(rows)
-        hmm.predict(rows)
-        np.linalg.cholesky(hmm.covars_)
+        require_sound(hmm)
     except ValueError as error:
         raise FitError(f"hmmlearn: {error}") from error
     if order_by is None:
