@@ -372,11 +372,13 @@ def test_recorded_day_played_by_the_exchange_gives_the_bars_of_its_file(
             assert_same_bars(bars, expected)
             partial = bars.index[bars["quality"] == "partial"]
             assert list(partial) == list(expected.index[expected["quality"] == "partial"])
+            # What a slow machine drops at this speed is fetched again; only unknown ids stay open.
+            hopeless = gaps[gaps["repaired_at"].isna()]
             if is_archive:
-                assert gaps.empty
+                assert hopeless.empty
                 assert recorder.status().mismatches == 0
             else:
-                (gap,) = gaps.itertuples()
+                (gap,) = hopeless.itertuples()
                 assert gap.to_id - gap.from_id + 1 == 8
                 assert gap.repaired_at is pd.NaT
                 assert gap.cause.endswith("unknown to the exchange")

@@ -163,16 +163,18 @@ class Errands:
     async def catch_up(
         self, symbol: str, last_id: int, last_time: int, cause: str, over: int | None = None
     ) -> None:
-        """Tell a gap if there are trades beyond the last one; close the bar `over` if not."""
-        trades = await self._client.next_trades(symbol, last_id + 1)
-        now, is_new = now_us(), self._is_last(symbol, last_id)
-        if not is_new:
+        """Tell a gap up to the newest trade there is; close the bar `over` if there is none.
+
+        An exchange whose answer lags behind the stream, and does not know the last trade yet, has
+        said nothing.
+        """
+        end, now = await self._client.newest_trade(symbol), now_us()
+        if end is None or end.agg_id < last_id or not self._is_last(symbol, last_id):
             return
-        if not trades:
+        if end.agg_id == last_id:
             if over is not None:
                 self._publish(self._assembler.prove(symbol, over, None))
             return
-        end = trades[-1]
         gap = Gap(
             *(symbol, last_id + 1, end.agg_id, last_time, end.trade_time, cause, now),
             market=self._market,

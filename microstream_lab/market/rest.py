@@ -137,6 +137,11 @@ class RestClient:
         async with aclosing(self.agg_trade_pages(symbol, from_id=from_id)) as pages:
             return await anext(pages, None) or []
 
+    async def newest_trade(self, symbol: str) -> AggTrade | None:
+        """The aggregate trade that the exchange knows last; None if there is none yet."""
+        page = decode_agg_trades(await self._get("aggTrades", symbol=symbol, limit=1), symbol)
+        return page[-1] if page else None
+
     async def first_bar(self, symbol: str, interval: str) -> int | None:
         """Open time (us) of the oldest bar there is; None if there is none."""
         body = await self._get("klines", symbol=symbol, interval=interval, startTime=0, limit=1)
