@@ -52,16 +52,17 @@ def paced_trades(rate: float, interval: str, present: float) -> pd.DataFrame:
     jitter = 0.7 if rate < 10 else 0.0
     seconds = rng.uniform(1 - jitter, 1 + jitter, n_played).cumsum() / rate
     times = np.concatenate([past, now + 1e6 + seconds * 1e6]).astype(np.int64)
-    bars = (times - start) // step
+    bars, n = (times - start) // step, len(times)
     wildness = np.where(bars < N_BARS - LATELY, WILDNESS[bars % len(WILDNESS)], present)
     steps = rng.normal(0, 1, len(times)) * wildness
     steps[len(past) :] *= min(1.0, (PER_BAR * 1e6 / step / rate) ** 0.5)
+    quantity = rng.integers(1, 10_000, n) / 1e5
+    quantity[len(past) :] *= min(1.0, PER_BAR * 1e6 / step / rate)  # as much a bar as before
     price = 60_000 * np.exp(1e-4 * steps.cumsum())
-    n = len(times)
     columns = {
         "agg_id": np.arange(n) + 1,
         "price": price.round(2),
-        "quantity": rng.integers(1, 10_000, n) / 1e5,
+        "quantity": quantity.round(8).clip(1e-8),
         "first_id": np.arange(n) + 1,
         "last_id": np.arange(n) + 1,
         "trade_time": times,
