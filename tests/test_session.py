@@ -160,6 +160,10 @@ def test_cut_connection_is_called_stale_then_repaired(
     kinds = [entry.kind for entry in picture.log]
     assert "stale" in kinds
     assert "link" in kinds
+    silent_s = [
+        float(e.text.split()[-2]) for e in picture.log if e.kind == "stale" and " s" in e.text
+    ]
+    assert max(silent_s) < 60  # by our clock, not by the market's, which is in another year
     truth = market.call(market.exchange.bars, "SIMUSDT", "1m")
     index = pd.to_datetime(picture.times, unit="us", utc=True)
     whole = picture.columns["quality"] < 2

@@ -24,12 +24,13 @@ async def watch_links(
     """Tell lost connections and silences until cancelled."""
     status, counters = pipeline.stream.status, pipeline.feed.counters
     losses, silences, dials = 0, 0, 0
+    newest, heard_at = None, time.time_ns() // 1_000
     while True:
-        now = time.time_ns() // 1_000
+        now, last = time.time_ns() // 1_000, pipeline.assembler.last_trade(symbol)
+        if last is not newest:
+            newest, heard_at = last, now  # by our clock: a market may have another
         if status.losses > losses or counters.stale > silences:
-            last = pipeline.assembler.last_trade(symbol)
-            since = now if last is None else min(now, last.trade_time)
-            tell([Stale(symbol, since, now)])
+            tell([Stale(symbol, heard_at, now)])
         if (status.losses, status.dials) != (losses, dials):
             tell([Link(status.losses, status.dials, now)])
         losses, silences, dials = status.losses, counters.stale, status.dials
