@@ -261,8 +261,8 @@ class TestTraining:
         bars = make_bars(1500)
         bars["trades"] = 0
         trained = train_bundle(bars)
-        assert "trained without trade_intensity relative_trade_size" in caplog.text
-        assert "trade_intensity" not in trained.features
+        assert "trained without trades_surprise" in caplog.text
+        assert "trades_surprise" not in trained.features
         assert (trained.signals(bars)["regime"] >= 0).sum() > 1000
 
     def test_a_kind_of_regimes_that_does_not_exist_is_refused(self) -> None:

@@ -24,8 +24,7 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "liquidity": (
         *("mean_range_5", "mean_range_15", "mean_range_60", "mean_range_240", "mean_range_1440"),
         *("activity_15", "activity_60", "time_of_week"),
-        *("log_return", "range", "relative_range", "relative_quote_volume"),
-        *("taker_imbalance", "relative_amihud", "trade_intensity", "relative_trade_size"),
+        *("log_return", "range", "relative_amihud"),
         *("range_surprise", "trades_surprise", "impact_surprise", "wick_surprise"),
         "body_surprise",
     ),
