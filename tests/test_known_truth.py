@@ -110,8 +110,11 @@ def test_table_has_every_estimate_under_both_figures(quick: pd.DataFrame) -> Non
     assert set(quick["figure"]) == {VITERBI, FILTER}
     assert quick["value"].between(0, 1).all()
     counts = quick.groupby("study")["n"].unique().map(list).to_dict()
-    assert counts == {"features": [2], "daily returns": [4], "simulated market": [1]}
+    assert counts == {"features": [1], "daily returns": [2], "simulated market": [1]}
     told = standings(quick)
+    settings_in_order = told.loc["features"].index.get_level_values("setting").unique()
+    assert settings_in_order.tolist() == ["mu = 0.25", "mu = 0.5", "mu = 0.75", "mu = 1"]
+    assert told.loc["features"].index[-1] == ("mu = 1", "published: jump model")
     assert told.loc[("features", "mu = 0.5", "published: HMM"), VITERBI] == 0.70
     assert ("daily returns", "rows = 1000", "published: HMM") not in told.index
 
