@@ -100,7 +100,7 @@ class ModelBundle:
         """
         table = features_from_bars(bars, self.features, self.window)
         rows = self.scaler.transform(table.to_numpy())
-        known = np.isfinite(rows).all(axis=1)
+        known = np.asarray(np.isfinite(rows).all(axis=1))
         probs = np.full((len(bars), self.n_regimes), np.nan)
         for run in contiguous_runs(bars):
             inside = np.flatnonzero(known[run]) + run.start

@@ -137,7 +137,7 @@ def _defined_features(
     """
     table = features_from_bars(bars, feature_names(feature_set), window)
     known = table.notna().mean()
-    unknown = [str(name) for name in table if known[name] < _HARDLY_EVER]
+    unknown = [str(name) for name in known.index[known < _HARDLY_EVER]]
     if unknown and len(unknown) < table.shape[1]:
         series = " ".join(series_key(bars))
         _log.warning("%s: trained without %s, hardly ever defined here", series, " ".join(unknown))

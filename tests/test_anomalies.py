@@ -320,7 +320,11 @@ class TestStudy:
         assert list(wide.columns) == ["default", "robust z"]
         assert list(wide.index.get_level_values("kind")) == list(KINDS)
         assert (wide["default"] > wide["robust z"]).all()
-        assert table[["precision", "detected, 1 a day"]].apply(lambda x: x.between(0, 1)).all(axis=None)
+        assert (
+            table[["precision", "detected, 1 a day"]]
+            .apply(lambda x: x.between(0, 1))
+            .all(axis=None)
+        )
 
     def test_same_seed_same_table(self, bars: pd.DataFrame) -> None:
         fit = partial(HalfSpaceTrees.fit, features="seed")

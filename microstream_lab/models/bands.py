@@ -43,7 +43,8 @@ def place_cuts(heights: FloatArray, shares: FloatArray) -> FloatArray:
     """
     places = np.cumsum(shares)[:-1]
     exact = np.quantile(heights, places)
-    edges = np.linspace(*np.quantile(heights, (0.005, 0.995)), _BINS + 1)
+    low, high = np.quantile(heights, (0.005, 0.995))
+    edges = np.linspace(low, high, _BINS + 1)
     density = np.convolve(np.histogram(heights, edges)[0], _SMOOTHING, "same")
     middles = (edges[1:] + edges[:-1]) / 2
     below = np.searchsorted(np.sort(heights), middles) / len(heights)

@@ -84,7 +84,8 @@ class RobustZ:
         """See :class:`Scorer`."""
         ranges, volume = bars["high"] / bars["low"] - 1, bars["volume"].astype(np.float64)
         if self.floors is not None:
-            ranges, volume = np.log(ranges + self.floors[0]), np.log(volume + self.floors[1])
+            low, least = self.floors
+            ranges, volume = (ranges + low).map(np.log), (volume + least).map(np.log)
         returns = np.log(bars["close"]).diff()
         distances = [self._distance(each) for each in (returns, ranges, volume)]
         return np.asarray(pd.concat(distances, axis=1).max(axis=1), np.float64)

@@ -93,7 +93,7 @@ def inject(
         usual = float(ranges[start - _LEAD : start].mean())
         length = KINDS[kind](columns, start, usual, STRENGTHS.index(strength), rng)
         events[start : start + length] = number
-    columns["trades"] = np.round(columns["trades"]).astype(bars["trades"].dtype)
+    columns["trades"] = np.round(columns["trades"]).astype(bars["trades"].to_numpy().dtype)
     return Injected(bars.assign(**columns), events)
 
 
