@@ -24,7 +24,7 @@ from microstream_lab import LiveSession, RegimeMonitor
 session = LiveSession("BTCUSDT", "1m", source="binance", store=False).start()
 """
 SHOW = "monitor = RegimeMonitor(session)\nmonitor"
-CALM, VOLATILE, CRISIS = 1, 3, 12
+CALM, VOLATILE, CRISIS = 1, 3, 20
 THEME = "name => window.jupyterapp.commands.execute('apputils:change-theme', { theme: name })"
 IS_STALE = "() => document.querySelector('.ms-health')?.textContent.includes('stale')"
 HAS_REGIME = "() => /[a-z]/.test(document.querySelector('.ms-value')?.textContent ?? '')"
