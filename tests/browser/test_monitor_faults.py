@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("la
 
 SPEED = 20.0
 STALE_WITHIN_MS = 10_000  # a quarter of a second, where the machine has nothing else to do
-SLOWER = 6
+SLOWER = 4
 SETUP = """
 import os
 os.environ |= {{"BINANCE_WS_URL": "ws://127.0.0.1:{port}", "MARKET": "sim"}}
