@@ -220,7 +220,7 @@ def test_session_that_nobody_watches_does_not_grow(bundle: ModelBundle) -> None:
     version = Registry(Settings.load().models_path).save(bundle)
     Store().write_bars(simulate_market("2024-02-10", 2_000).bars)
     command = [sys.executable, "-c", GROWTH, version]
-    told = subprocess.run(command, capture_output=True, timeout=120, check=True)
+    told = subprocess.run(command, capture_output=True, timeout=300, check=True)
     assert int(told.stdout) < 100_000
 
 
