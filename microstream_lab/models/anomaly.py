@@ -62,6 +62,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
     """
 
     _tables: ForestTables | None = None
+    _row_tables: ForestTables | None = None
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         if self.columns is not None:
             # A tree never cuts along a column that does not vary, and scoring stays as it is.
             rows = np.where(np.isin(np.arange(rows.shape[1]), self.columns), rows, 0.0)
-        self._tables = None
+        self._tables = self._row_tables = None
         super().fit(self._with_sentinels(rows), y)
         scores = self.anomaly_score(rows)
         if self.contamination != "auto":
@@ -142,12 +143,23 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         return self._tables
 
     @property
+    def row_tables(self) -> ForestTables:
+        """The same for one row at a time: what all trees say of one interval lies side by side.
+
+        A row then reads a handful of cache lines instead of one for every tree and feature.
+        """
+        if self._row_tables is None:
+            intervals = np.asfortranarray(self.tables.intervals)
+            self._row_tables = self.tables._replace(intervals=intervals)
+        return self._row_tables
+
+    @property
     def depth_scale(self) -> float:
         """Summed depth that scores 0.5; 0 for a forest of single rows, which scores 1."""
         return len(self.estimators_) * float(mean_search_depth(np.array(self.max_samples_)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_tables": None}
+        return {**super().__getstate__(), "_tables": None, "_row_tables": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         unknown = ScoreReference(np.empty(0))  # fitted before there were quantiles

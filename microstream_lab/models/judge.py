@@ -56,7 +56,7 @@ class _Row:
 
     def __init__(self, scaler: FeatureScaler, detector: AnomalyDetector) -> None:
         self.scaling = np.array([scaler.floor_, scaler.mean_, scaler.scale_], dtype=np.float64)
-        self.forest = tuple(detector.tables)
+        self.forest = tuple(detector.row_tables)
         sizes = self.scaling.shape[1], len(detector.tables.columns)
         self.dims = tuple((0,) * size for size in sizes)
         self.raw = np.full(sizes[0], np.nan)
