@@ -31,8 +31,10 @@ lint: install ## ruff, rules and format, notebooks included
 types: install ## mypy --strict on the package
 	@$(BIN)/mypy
 
-test-code: install ## the tests, on two cores
-	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup tests
+test-code: install ## the tests, on two cores; those in a browser alone, after the others
+	@$(SANDBOX) $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup \
+	    --ignore tests/browser tests
+	@$(SANDBOX) $(BIN)/python -m pytest tests/browser
 
 test-notebooks: install ## run every notebook in a temporary home and compare its outputs
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \
