@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microstream_lab.bars import SampledBar, SampledBarBuilder, sampled_bars
+from microstream_lab.bars.sampled import SampleKind
 from microstream_lab.errors import DataError, SettingsError
 from microstream_lab.schema import BAR_VALUES, AggTrade
 
@@ -42,9 +44,9 @@ def frame(trades: list[AggTrade]) -> pd.DataFrame:
 
 
 def streamed(
-    trades: list[AggTrade], kind: str, size: float
+    trades: list[AggTrade], kind: SampleKind, size: float
 ) -> tuple[list[SampledBar], SampledBar | None]:
-    builder = SampledBarBuilder("XUSDT", kind, size)  # type: ignore[arg-type]
+    builder = SampledBarBuilder("XUSDT", kind, size)
     bars = [bar for trade in trades if (bar := builder.update(trade)) is not None]
     return bars, builder.flush()
 
@@ -60,7 +62,7 @@ def as_row(bar: SampledBar) -> tuple[object, ...]:
     return tuple(getattr(bar, name) for name in names)
 
 
-def decimal_count(trade: AggTrade, kind: str) -> Decimal:
+def decimal_count(trade: AggTrade, kind: SampleKind) -> Decimal:
     if kind == "tick":
         return Decimal(trade.last_id - trade.first_id + 1)
     quantity = Decimal(repr(trade.quantity))
@@ -68,15 +70,16 @@ def decimal_count(trade: AggTrade, kind: str) -> Decimal:
 
 
 @KINDS
-def test_bars_are_the_trades_it_takes_to_reach_the_size(kind: str, size: float) -> None:
-    trades, groups, count = make_trades(), [[]], Decimal(0)  # type: ignore[var-annotated]
+def test_bars_are_the_trades_it_takes_to_reach_the_size(kind: SampleKind, size: float) -> None:
+    trades, count = make_trades(), Decimal(0)
+    groups: list[list[AggTrade]] = [[]]
     for trade in trades:
         groups[-1].append(trade)
         count += decimal_count(trade, kind)
         if count >= Decimal(repr(size)):
             groups.append([])
             count = Decimal(0)
-    table = sampled_bars(frame(trades), kind, size)  # type: ignore[arg-type]
+    table = sampled_bars(frame(trades), kind, size)
     assert len(table) == len(groups) - 1 > 20
     for row, group in zip(table.itertuples(), groups, strict=False):
         prices = [trade.price for trade in group]
@@ -96,15 +99,15 @@ def test_bars_are_the_trades_it_takes_to_reach_the_size(kind: str, size: float) 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 120), holes=st.sets(st.integers(1, 118)))
 def test_one_trade_at_a_time_gives_the_bars_of_all_at_once(
-    kind: str, size: float, seed: int, n: int, holes: set[int]
+    kind: SampleKind, size: float, seed: int, n: int, holes: set[int]
 ) -> None:
     trades = make_trades(n, seed, holes)
     bars, _ = streamed(trades, kind, size)
-    assert [as_row(bar) for bar in bars] == as_rows(sampled_bars(frame(trades), kind, size))  # type: ignore[arg-type]
+    assert [as_row(bar) for bar in bars] == as_rows(sampled_bars(frame(trades), kind, size))
 
 
 @KINDS
-def test_bars_and_the_one_that_forms_add_up_to_all_trades(kind: str, size: float) -> None:
+def test_bars_and_the_one_that_forms_add_up_to_all_trades(kind: SampleKind, size: float) -> None:
     trades = make_trades()
     bars, forming = streamed(trades, kind, size)
     everything = [*bars, forming] if forming else bars
@@ -114,10 +117,10 @@ def test_bars_and_the_one_that_forms_add_up_to_all_trades(kind: str, size: float
 
 
 @KINDS
-def test_later_trades_change_no_earlier_bar(kind: str, size: float) -> None:
+def test_later_trades_change_no_earlier_bar(kind: SampleKind, size: float) -> None:
     trades = make_trades()
-    whole = as_rows(sampled_bars(frame(trades), kind, size))  # type: ignore[arg-type]
-    prefix = as_rows(sampled_bars(frame(trades[:170]), kind, size))  # type: ignore[arg-type]
+    whole = as_rows(sampled_bars(frame(trades), kind, size))
+    prefix = as_rows(sampled_bars(frame(trades[:170]), kind, size))
     assert prefix == whole[: len(prefix)]
 
 
@@ -170,6 +173,6 @@ def test_a_refused_trade_changes_nothing() -> None:
 
 def test_a_kind_or_size_that_cannot_be_is_refused() -> None:
     with pytest.raises(SettingsError, match="tick volume dollar"):
-        sampled_bars(frame(make_trades(3)), "time", 5)  # type: ignore[arg-type]
+        sampled_bars(frame(make_trades(3)), cast(SampleKind, "time"), 5)
     with pytest.raises(SettingsError, match="found 0"):
         SampledBarBuilder("XUSDT", "tick", 0)

@@ -23,7 +23,7 @@ from microstream_lab.schema import (
 )
 from microstream_lab.threads import parts, share_out
 
-__all__ = ["bars_from_trades"]
+__all__ = ["bars_from_trades", "require_trades"]
 
 _FOLDED: Final[dict[str, type]] = {
     "trade_time": np.int64,
@@ -68,7 +68,7 @@ def bars_from_trades(
     """
     from microstream_lab.bars.folding import survey  # numba loads with the first batch only
 
-    _require_trades(trades)
+    require_trades(trades)
     step = interval_us(interval)
     times, agg_ids, *columns = (_plain(trades[name]) for name in _FOLDED)
     fallen, n_bad, n_holes, in_order = survey(agg_ids, times, *columns[:2], step)
@@ -110,7 +110,14 @@ def _folded(
     return [np.concatenate(values) for values in zip(*folded, strict=True)]
 
 
-def _require_trades(trades: pd.DataFrame) -> None:
+def require_trades(trades: pd.DataFrame) -> None:
+    """Check that a frame holds the trades of one series.
+
+    Raises
+    ------
+    DataError
+        If it lacks columns, or holds more than one market or symbol.
+    """
     missing = [n for n in (*TRADE_COLUMNS, "market", "symbol") if n not in trades.columns]
     if missing:
         expected = f"columns {' '.join(TRADE_COLUMNS)} market symbol"

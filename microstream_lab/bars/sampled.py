@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from microstream_lab.bars.batch import _require_trades, bars_from_trades
+from microstream_lab.bars.batch import bars_from_trades, require_trades
 from microstream_lab.bars.builder import BarBuilder
 from microstream_lab.errors import SettingsError
 from microstream_lab.schema import (
@@ -96,7 +96,7 @@ def sampled_bars(trades: pd.DataFrame, kind: SampleKind, size: float) -> pd.Data
     from microstream_lab.bars.counting import bar_numbers  # numba loads with the first batch only
 
     whole = _whole_size(kind, size)
-    _require_trades(trades)
+    require_trades(trades)
     numbers, n_full = bar_numbers(_counted(trades, kind), whole)
     ticks = trades.assign(trade_time=numbers * interval_us(_TICK))
     bars = bars_from_trades(ticks, _TICK).iloc[:n_full]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "End",
     "Interval",
+    "KlineFiles",
     "Market",
     "Start",
     "Symbol",
@@ -74,6 +75,10 @@ Start = Annotated[
 ]
 End = Annotated[
     str | None, typer.Option(callback=_utc, metavar="DATE", help="Moment to stop before, UTC.")
+]
+KlineFiles = Annotated[
+    Path | None,
+    typer.Option("--from", "--data-dir", help="Read these kline files instead of the store."),
 ]
 
 

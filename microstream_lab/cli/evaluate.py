@@ -10,6 +10,7 @@ import typer
 from microstream_lab.cli.common import (
     End,
     Interval,
+    KlineFiles,
     Market,
     Start,
     Symbol,
@@ -41,10 +42,7 @@ def evaluate(
     interval: Interval = None,
     start: Start = None,
     end: End = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--from", "--data-dir", help="Read these kline files instead of the store."),
-    ] = None,
+    data_dir: KlineFiles = None,
     bundle: Annotated[
         list[str] | None,
         typer.Option(metavar="VERSION", help="A saved bundle, such as v0001; may be repeated."),

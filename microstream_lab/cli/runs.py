@@ -12,6 +12,7 @@ import typer
 from microstream_lab.cli.common import (
     End,
     Interval,
+    KlineFiles,
     Market,
     Start,
     Symbol,
@@ -105,10 +106,7 @@ def backtest(
     interval: Interval = None,
     start: Start = None,
     end: End = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--from", "--data-dir", help="Read these kline files instead of the store."),
-    ] = None,
+    data_dir: KlineFiles = None,
     feature_set: FeatureSet = None,
     regimes: Regimes = None,
     contamination: Contamination = None,

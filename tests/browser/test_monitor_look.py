@@ -84,8 +84,9 @@ def test_watchlist_names_all_sessions_and_a_click_shows_another(page: Any) -> No
 def test_alert_is_a_toast_that_goes_away(notebook: NotebookPage) -> None:
     page = notebook.page
     assert notebook.run(2) == ""
-    page.locator(".ms-toast", has_text="look out").wait_for()
-    page.locator(".ms-toast").wait_for(state="detached")
+    toast = page.locator(".ms-toast", has_text="look out")  # the market may raise others meanwhile
+    toast.wait_for()
+    toast.wait_for(state="detached")
 
 
 def test_text_is_light_on_dark_and_dark_on_light(page: Any) -> None:
