@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,34 @@ def test_closed_bar_is_inked_before_the_figure_has_caught_up() -> None:
     assert ink["regimes"][-1] == 2
     assert ink["probs"][-1][-1] == pytest.approx(1.0)
     assert view.is_behind(scene)
+    assert view.can_wait(scene)
+
+
+def test_figure_cannot_wait_for_what_ink_does_not_show() -> None:
+    state, view = state_of(*market_of(), trade(40, 101.0)), MonitorView()
+    assert not view.can_wait(scene_of(state.picture(START)))
+    draw(view, state.picture(START))
+    assert view.can_wait(scene_of(state.picture(START)))
+    assert not view.can_wait(scene_of(state.picture(START), wanted="price_momentum"))
+    assert not view.can_wait(scene_of(state.picture(START), n_shown=20))
+    state.update(trade(90, 101.0, START + 1))  # right of the time axis
+    assert not view.can_wait(scene_of(state.picture(START)))
+
+
+def test_figure_waits_for_a_lull_while_trades_come() -> None:
+    session = FakeSession(*market_of())
+    monitor = RegimeMonitor(session)
+    painter = monitor._painter
+    painter._scene = scene_of(session.state.picture(START))
+    painter._view.catch_up(painter._scene)
+    session.state.update(make_scored(40, 2))
+    painter._scene = scene_of(session.state.picture(START))
+    now = time.monotonic()
+    assert not painter._is_time(now - 1, is_news=True)
+    assert painter._is_time(now - 1, is_news=False)
+    assert not painter._is_time(now + 1, is_news=False)
+    assert painter._is_time(now - 60, is_news=True)
+    monitor.close()
 
 
 def test_ink_is_plain_json_with_none_for_the_unknown() -> None:

@@ -2,7 +2,7 @@
 
 Invariant: at most ten times a second, the first news after a pause at once, and the next frame only
 when the last one has been painted. Words and ink come first; the figure, which is slow to draw,
-follows when it has to and has rested.
+follows in a lull, so that no trade waits for it, or when ink no longer does.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ _BREATH: Final = 0.25
 """Of the time a frame took, so much is left to the browser before the next one."""
 _REST: Final = 10.0
 """So many times as long as the figure took, it is left alone: ink shows what is newer."""
+_LULL_S: Final = 0.3
+"""So long without news is a lull."""
+_LONGEST_S: Final = 10.0
+"""So long the figure waits for one: redrawn less often than once in a hundred frames."""
 _TURN_S: Final = 0.001
 _REMEMBERED: Final = 4_096
 
@@ -158,7 +162,7 @@ class Painter:
             if self._ended.is_set():
                 return
             spent = self._attempt(self._draw_words)
-            if self.is_behind and time.monotonic() >= rested_at:
+            if self._is_time(rested_at, is_news):
                 took = self._attempt(self._draw_figure)
                 rested_at = time.monotonic() + min(max(_REST * took, _SHORTEST_S), _PATIENCE_S)
                 spent += took
@@ -169,7 +173,18 @@ class Painter:
         """How long to wait for news, now that the figure may be drawn from `rested_at` on."""
         if not self.is_behind:
             return _HEARTBEAT_S
-        return min(max(0.0, rested_at - time.monotonic()), _HEARTBEAT_S)
+        shortest = _LULL_S if self._can_wait else 0.0
+        return min(max(shortest, rested_at - time.monotonic()), _HEARTBEAT_S)
+
+    def _is_time(self, rested_at: float, is_news: bool) -> bool:
+        """Whether to draw the figure now, after words that news brought or a lull."""
+        rest = time.monotonic() - rested_at
+        is_lull = not is_news or rest >= _LONGEST_S
+        return self.is_behind and rest >= 0 and (is_lull or not self._can_wait)
+
+    @property
+    def _can_wait(self) -> bool:
+        return self._scene is not None and self._view.can_wait(self._scene)
 
     def _attempt(self, draw: Callable[[], None]) -> float:
         """Draw, and return how many seconds it took until the browser had painted it."""

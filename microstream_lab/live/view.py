@@ -139,8 +139,13 @@ class MonitorView:
         )
 
     def is_behind(self, scene: Scene) -> bool:
-        """Whether the figure is to be drawn anew: ink does not do for this scene."""
+        """Whether the figure is to be drawn anew."""
         return self._drawn != scene.looks or (self.follows and not self._fits(scene.picture))
+
+    def can_wait(self, scene: Scene) -> bool:
+        """Whether ink does for this scene meanwhile: only bars have come, within the axes."""
+        is_same = self._drawn[1:] == scene.looks[1:]
+        return is_same and (not self.follows or self._fits(scene.picture))
 
     def catch_up(self, scene: Scene) -> int:
         """Send the figure of a scene to the browser and return the number of the frame."""
@@ -223,8 +228,11 @@ class MonitorView:
 
     def _fits(self, picture: Picture) -> bool:
         """Whether the forming bar is within the axes."""
-        bar, span = picture.forming, self._spans.get("yaxis")
-        return bar is None or span is None or span[0] <= bar.low <= bar.high <= span[1]
+        bar, spans = picture.forming, self._spans
+        if bar is None or "yaxis" not in spans:
+            return True
+        (low, high), (_, last) = spans["yaxis"], spans["xaxis"]
+        return low <= bar.low <= bar.high <= high and bar.open_time / 1_000 <= last
 
     @staticmethod
     def _ranges(scene: Scene) -> _Spans:
