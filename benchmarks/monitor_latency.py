@@ -32,7 +32,7 @@ CASES = {
     "closes": (1_000, "1s"),
     "flood": (20_000, "1m"),
 }
-SETTLING_MS, IN_TIME_S = 8_000, 0.5
+SETTLING_MS, IN_TIME_S, MOST_TURNS = 8_000, 0.5, 90
 SESSION = """
 import os
 os.environ.update({addresses})
@@ -81,8 +81,8 @@ def measured(
     session = SESSION.format(addresses=addresses, interval=interval)
     watch(page, lab, [session, SHOW, BEGIN, END, LAG], name)
     page.wait_for_timeout(SETTLING_MS)
-    while CASES[name][0] > 10 and float(run_cell(page, 4)) > IN_TIME_S:
-        page.wait_for_timeout(1_000)  # the exchange makes up for what passed while all this began
+    if CASES[name][0] > 10:
+        await_the_present(page)
     run_cell(page, 2)
     answers = page.evaluate(ANSWERS, int(seconds / 0.5)) if name == "flood" else []
     page.wait_for_timeout(0 if answers else seconds * 1_000)
@@ -92,6 +92,22 @@ def measured(
         p50, p99 = np.percentile(answers, [50, 99])
         told += f"\n        answer: {p50:.0f} ms p50, {p99:.0f} ms p99 of {len(answers)} cells"
     return told
+
+
+def await_the_present(page: Any) -> None:
+    """The exchange makes up for what passed while all began; a machine may be too slow for that.
+
+    Raises
+    ------
+    TimeoutError
+        If what is painted stays behind.
+    """
+    for _ in range(MOST_TURNS):
+        behind_s = float(run_cell(page, 4))
+        if behind_s <= IN_TIME_S:
+            return
+        page.wait_for_timeout(1_000)
+    raise TimeoutError(f"found the monitor {behind_s:.1f} s behind, expected {IN_TIME_S} s at most")
 
 
 def report(name: str, rate: float, spent: float, frames: Any) -> str:

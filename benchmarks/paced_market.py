@@ -27,7 +27,7 @@ from microstream_lab.schema import interval_us
 
 SYMBOL = "BTCUSDT"
 N_BARS, PER_BAR = 6_000, 6
-PLAYED_S, MOST_PLAYED = 420, 2_500_000
+PLAYED_S, MOST_PLAYED = 420, 5_000_000
 WILDNESS = np.repeat([1.0, 3.0, 1.0, 8.0], 90)  # of consecutive bars, over and over
 LATELY = 60  # bars
 
