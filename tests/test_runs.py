@@ -172,7 +172,7 @@ def test_kernel_that_is_not_installed_is_a_failed_run(settings: Settings) -> Non
     path = write_notebook(settings.path("notebooks"), WORK)
     with pytest.raises(NotebookFailedError, match="no kernel named 'cobol' is installed"):
         run_notebook(path, settings=settings, kernel_name="cobol")
-    (folder,) = settings.runs_path.iterdir()
+    (folder,) = settings.runs_path.glob("*/")
     assert (folder / "02_train.failed.ipynb").exists()
 
 

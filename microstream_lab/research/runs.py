@@ -1,30 +1,26 @@
 """Notebook runs: started with checked parameters, kept whole, and told apart when they failed.
 
 Invariant: every run that got as far as a kernel has a folder ``data/runs/<run id>/`` and a row in
-the run table, whatever became of it. The notebook in the folder says by its name how it ended:
-``02_train.ipynb``, ``02_train.failed.ipynb``, or ``02_train.running.ipynb`` while it runs.
+the run table, whatever became of it.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-import shutil
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
-from microstream_lab.errors import NotebookFailedError, ParameterError
+from microstream_lab.errors import NotebookFailedError, ParameterError, RunError
 from microstream_lab.research.execute import KERNEL_NAME, execute
-from microstream_lab.research.metrics import read_metrics, read_tables, record_metrics
-from microstream_lab.research.notebooks import find_notebook, read_notebook, read_source
+from microstream_lab.research.metrics import record_metrics
+from microstream_lab.research.notebooks import find_notebook, read_source
 from microstream_lab.research.parameters import (
     Parameter,
     find,
@@ -32,25 +28,46 @@ from microstream_lab.research.parameters import (
     parse_text,
     validated,
 )
+from microstream_lab.research.run_folder import (
+    REPORT,
+    executed_notebook,
+    finish_folder,
+    folder_of,
+    new_run_id,
+    read_record,
+    running,
+    write_record,
+)
+from microstream_lab.research.run_index import refresh_index
 from microstream_lab.settings import Settings
 from microstream_lab.store.results import Run
-
-if TYPE_CHECKING:
-    from microstream_lab.research.report import ReportHead
 
 __all__ = [
     "DEFAULT_TIMEOUT_S",
     "REPORT",
+    "Order",
     "Run",
     "RunTable",
     "executed_notebook",
     "record_metrics",
     "run_notebook",
+    "settle",
     "typed_parameters",
 ]
 
 DEFAULT_TIMEOUT_S: Final = 3600.0
-REPORT: Final = "report.html"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the scheduler says of a run it orders; fields as in :class:`Run`."""
+
+    run_id: str | None = None
+    job: str | None = None
+    scheduled_for: int | None = None
+    attempt: int = 1
+    cause: str | None = None
 
 
 class RunTable(Protocol):
@@ -71,6 +88,7 @@ def run_notebook(
     progress: bool = False,
     kernel_name: str = KERNEL_NAME,
     clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    order: Order | None = None,
 ) -> Run:
     """Run a notebook with `parameters` and keep what it did and its report.
 
@@ -90,6 +108,8 @@ def run_notebook(
         Show a progress bar over the cells on stderr.
     clock : callable
         Microseconds since 1970 UTC.
+    order : Order, optional
+        Which job of the scheduler the run is of, and why it was started.
 
     Raises
     ------
@@ -101,10 +121,12 @@ def run_notebook(
     path = find_notebook(notebook, settings)
     known = notebook_parameters(read_source(path), path.name)
     given = validated(parameters or {}, known, path.name)
-    run, folder = _opened(path, known, given, settings, clock())
-    try:
-        _keep(run, folder, store)
-        with _sigterm_interrupts():
+    run = _opened(path, known, given, settings, clock(), order or Order())
+    folder = folder_of(run.run_id, settings)
+    folder.mkdir(parents=True)
+    with running(folder), _sigterm_interrupts():
+        try:
+            _written(run, folder, store)
             execute(
                 path,
                 executed_notebook(folder, run),
@@ -114,16 +136,17 @@ def run_notebook(
                 progress=progress,
                 kernel_name=kernel_name,
             )
-    except BaseException as error:
-        message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        failed = replace(run, status="failed", error=message, ended_at=clock())
-        _finish(failed, folder, path, known, store)
-        if not isinstance(error, NotebookFailedError):
-            raise
-        text = f"{run.notebook}: {message}; see {folder / REPORT}"
-        raise NotebookFailedError(text) from error
-    done = replace(run, status="done", ended_at=clock())
-    return _finish(done, folder, path, known, store)
+            done = finish_folder(replace(run, status="done", ended_at=clock()), folder, path)
+        except BaseException as error:
+            _failed(run, error, folder, path, store, clock())
+            refresh_index(settings)
+            if not isinstance(error, NotebookFailedError):
+                raise
+            text = f"{run.notebook}: {error}; see {folder / REPORT}"
+            raise NotebookFailedError(text) from error
+        _written(done, folder, store)
+    refresh_index(settings)
+    return done
 
 
 def typed_parameters(
@@ -147,10 +170,34 @@ def typed_parameters(
     return values
 
 
-def executed_notebook(folder: Path, run: Run) -> Path:
-    """The notebook in a run's folder, whose name tells how it ended."""
-    kind = "" if run.status == "done" else f".{run.status}"
-    return folder / f"{run.notebook}{kind}.ipynb"
+def settle(run: Run, settings: Settings, store: RunTable, error: str, now: int) -> Run:
+    """Write down how a run ended whose process is gone, and return it.
+
+    What its record says of an end is taken; otherwise the run failed with `error`, and its notebook
+    is kept as far as it got.
+
+    Parameters
+    ----------
+    now : int
+        Microseconds since 1970 UTC.
+    """
+    folder = folder_of(run.run_id, settings)
+    found = read_record(folder)
+    if found is not None and found.ended_at is not None:
+        store.write_run(found)
+        return found
+    failed = replace(found or run, status="failed", error=error, ended_at=max(now, run.started_at))
+    if not folder.exists():
+        store.write_run(failed)
+        return failed
+    return _written(finish_folder(failed, folder, _source(run, settings)), folder, store)
+
+
+def _source(run: Run, settings: Settings) -> Path | None:
+    try:
+        return find_notebook(run.notebook, settings)
+    except RunError:
+        return None
 
 
 def _opened(
@@ -159,70 +206,46 @@ def _opened(
     given: Mapping[str, Any],
     settings: Settings,
     now: int,
-) -> tuple[Run, Path]:
-    """A new run, and its folder."""
-    run_id = f"{_moment(now):%Y%m%dT%H%M%SZ}-{path.stem}-{secrets.token_hex(3)}"
-    folder = settings.runs_path / run_id
-    folder.mkdir(parents=True)
-    parameters = {name: given.get(name, known[name].default) for name in known}
-    report = (folder / REPORT).relative_to(settings.microstream_home).as_posix()
-    return Run(run_id, path.stem, now, parameters=parameters, report=report), folder
-
-
-def _finish(
-    run: Run, folder: Path, source: Path, known: Mapping[str, Parameter], store: RunTable | None
+    order: Order,
 ) -> Run:
-    """Give the notebook its final name, write the report, and write the run down."""
-    running, final = (executed_notebook(folder, r) for r in (replace(run, status="running"), run))
-    if running.exists():
-        running.rename(final)
-    else:  # stopped before papermill saved anything
-        shutil.copyfile(source, final)
-    executed = read_notebook(final)
-    run = replace(run, metrics=read_metrics(executed))
-    for name, text in read_tables(executed).items():
-        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    """A new run of a notebook."""
+    run_id = order.run_id or new_run_id(now, path.stem)
+    report = (folder_of(run_id, settings) / REPORT).relative_to(settings.microstream_home)
+    return Run(
+        *(run_id, path.stem, now),
+        parameters={name: given.get(name, known[name].default) for name in known},
+        report=report.as_posix(),
+        job=order.job,
+        scheduled_for=order.scheduled_for,
+        attempt=order.attempt,
+        cause=order.cause,
+    )
+
+
+def _failed(
+    run: Run,
+    error: BaseException,
+    folder: Path,
+    source: Path,
+    store: RunTable | None,
+    now: int,
+) -> None:
+    message = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    failed = replace(run, status="failed", error=message, ended_at=now)
+    _written(finish_folder(failed, folder, source), folder, store)
+
+
+def _written(run: Run, folder: Path, store: RunTable | None) -> Run:
+    """The run, in ``run.json`` and in the run table; the table gets it even on a full disk."""
     try:
-        from microstream_lab.research.report import render_report  # slow to import
-
-        html = render_report(executed, _head(run, known), source.parent)
-        (folder / REPORT).write_text(html, encoding="utf-8")
-    finally:
-        _keep(run, folder, store)
-    return run
-
-
-def _keep(run: Run, folder: Path, store: RunTable | None) -> None:
-    """Write the run to ``run.json`` and to the run table."""
-    ended = None if run.ended_at is None else _moment(run.ended_at).isoformat()
-    times = {"started_at": _moment(run.started_at).isoformat(), "ended_at": ended}
-    text = json.dumps({**asdict(run), **times}, indent=2, ensure_ascii=False, default=str)
-    partial = folder / "run.json.partial"
-    partial.write_text(f"{text}\n", encoding="utf-8")
-    partial.replace(folder / "run.json")
+        write_record(run, folder)
+    except OSError as error:
+        if run.status != "failed":
+            raise
+        _log.warning("%s: no record: %s", run.run_id, error)
     if store is not None:
         store.write_run(run)
-
-
-def _moment(micros: int) -> datetime:
-    return datetime.fromtimestamp(micros / 1e6, UTC)
-
-
-def _head(run: Run, known: Mapping[str, Parameter]) -> ReportHead:
-    from microstream_lab.research.report import ReportHead
-
-    took_s = ((run.ended_at or run.started_at) - run.started_at) / 1e6
-    changed = (name for name, value in run.parameters.items() if value != known[name].default)
-    return ReportHead(
-        run_id=run.run_id,
-        notebook=run.notebook,
-        status=run.status,
-        when=f"{_moment(run.started_at):%d %B %Y, %H:%M:%S} UTC · took {took_s:,.0f} s",
-        parameters=run.parameters,
-        metrics=run.metrics,
-        changed=frozenset(changed),
-        error=run.error,
-    )
+    return run
 
 
 @contextmanager
@@ -233,6 +256,7 @@ def _sigterm_interrupts() -> Iterator[None]:
         return
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows writes it down
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

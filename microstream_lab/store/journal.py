@@ -1,4 +1,4 @@
-"""What happened: holes in the trades, how far recorders are, notebook runs, imported files.
+"""What happened: holes in the trades, how far recorders are, imported files.
 
 Invariant: a row is written once under its key; writing it again brings it up to date.
 """
@@ -13,38 +13,27 @@ import pandas as pd
 
 from microstream_lab.schema import Gap, Watermark
 from microstream_lab.store.connection import Connection
-from microstream_lab.store.results import FileImport, Run, WriteCounts
+from microstream_lab.store.results import FileImport, WriteCounts
 from microstream_lab.store.series import Span, fetch_frame
 
 __all__ = [
+    "put",
     "read_gaps",
     "read_open_gaps",
-    "read_runs",
     "read_watermarks",
     "write_gaps",
     "write_import",
-    "write_run",
     "write_watermarks",
 ]
 
 _TIMES: Final = frozenset(
     {"from_time", "to_time", "detected_at", "repaired_at", "started_at", "ended_at", "open_time"}
+    | {"scheduled_for", "handled_until"}
 )
 _GAP_KEY: Final = ("market", "symbol", "from_id", "to_id")
 _GAP_FACTS: Final = ("from_time", "to_time", "cause", "detected_at", "repaired_at", "n_repaired")
 _WATERMARK_KEY: Final = ("market", "symbol", "interval")
 _WATERMARK_FACTS: Final = ("agg_id", "trade_id", "open_time", "close")
-_RUN_KEY: Final = ("run_id",)
-_RUN_FACTS: Final = (
-    "notebook",
-    "parameters",
-    "status",
-    "started_at",
-    "ended_at",
-    "metrics",
-    "error",
-    "report",
-)
 _READ_GAPS: Final = f"""
 SELECT {", ".join((*_GAP_KEY, *_GAP_FACTS))} FROM gaps
 WHERE market = $market AND symbol = coalesce($symbol, symbol)
@@ -60,11 +49,6 @@ SELECT symbol, from_id, to_id, epoch_us(from_time), epoch_us(to_time), cause, ep
     NULL, n_repaired, market
 FROM gaps WHERE market = $market AND repaired_at IS NULL ORDER BY symbol, from_id
 """
-_READ_RUNS: Final = f"""
-SELECT {", ".join((*_RUN_KEY, *_RUN_FACTS))} FROM runs
-WHERE notebook = coalesce($notebook, notebook) AND status = coalesce($status, status)
-ORDER BY started_at DESC, run_id DESC LIMIT $limit
-"""
 _WRITE_IMPORT: Final = """
 INSERT INTO imports SELECT $file, $sha256, $market, $symbol, $interval, $rows, $new, now()
 WHERE NOT EXISTS (
@@ -78,7 +62,7 @@ def write_gaps(connection: Connection, gaps: Iterable[Gap]) -> WriteCounts:
     """Write gaps, or bring them up to date; call it within a transaction."""
     counts = WriteCounts()
     for gap in gaps:
-        counts += _put(connection, "gaps", _GAP_KEY, _GAP_FACTS, msgspec.structs.asdict(gap))
+        counts += put(connection, "gaps", _GAP_KEY, _GAP_FACTS, msgspec.structs.asdict(gap))
     return counts
 
 
@@ -98,7 +82,7 @@ def write_watermarks(connection: Connection, watermarks: Iterable[Watermark]) ->
     """Write how far series are stored; call it within a transaction."""
     for watermark in watermarks:
         values = msgspec.structs.asdict(watermark)
-        _put(connection, "watermarks", _WATERMARK_KEY, _WATERMARK_FACTS, values)
+        put(connection, "watermarks", _WATERMARK_KEY, _WATERMARK_FACTS, values)
 
 
 def read_watermarks(connection: Connection, market: str, interval: str) -> dict[str, Watermark]:
@@ -106,26 +90,6 @@ def read_watermarks(connection: Connection, market: str, interval: str) -> dict[
     values = {"market": market, "interval": interval}
     rows = connection.execute(_READ_WATERMARKS, values).fetchall()
     return {row[0]: Watermark(*row) for row in rows}
-
-
-def write_run(connection: Connection, run: Run) -> WriteCounts:
-    """Write a run, or bring it up to date; call it within a transaction."""
-    values = {name: getattr(run, name) for name in (*_RUN_KEY, *_RUN_FACTS)}
-    for name in ("parameters", "metrics"):
-        values[name] = msgspec.json.encode(values[name], enc_hook=str).decode()
-    return _put(connection, "runs", _RUN_KEY, _RUN_FACTS, values)
-
-
-def read_runs(
-    connection: Connection, notebook: str | None, status: str | None, limit: int
-) -> pd.DataFrame:
-    """The latest runs, newest first; ``parameters`` and ``metrics`` as dictionaries."""
-    values = {"notebook": notebook, "status": status, "limit": limit}
-    frame = fetch_frame(connection, _READ_RUNS, values)
-    for name in ("parameters", "metrics"):
-        decoded = [msgspec.json.decode(text) for text in frame[name]]
-        frame[name] = pd.Series(decoded, index=frame.index, dtype=object)
-    return frame
 
 
 def write_import(connection: Connection, done: FileImport) -> None:
@@ -142,7 +106,7 @@ def write_import(connection: Connection, done: FileImport) -> None:
     connection.execute(_WRITE_IMPORT, values)
 
 
-def _put(
+def put(
     connection: Connection,
     table: str,
     key: tuple[str, ...],

@@ -78,18 +78,25 @@ class ImportReport:
 class Run:
     """A notebook run; times are microseconds UTC.
 
-    ``parameters`` and ``metrics`` are stored as JSON, a NaN among them as null.
+    ``parameters`` and ``metrics`` are stored as JSON, a NaN among them as null. A run of the
+    scheduler knows its ``job`` (and symbol: ``nightly.BTCUSDT``), the moment it was
+    ``scheduled_for`` (None for one that was asked for), which ``attempt`` it is, from 1 on, and
+    its ``cause`` in words. A ``missed`` run never took place; ``error`` says why.
     """
 
     run_id: str
     notebook: str
     started_at: int
-    status: Literal["running", "done", "failed"] = "running"
+    status: Literal["running", "done", "failed", "missed"] = "running"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     ended_at: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
     report: str | None = None
+    job: str | None = None
+    scheduled_for: int | None = None
+    attempt: int = 1
+    cause: str | None = None
 
 
 @dataclass(frozen=True)

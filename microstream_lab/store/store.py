@@ -22,7 +22,8 @@ from microstream_lab.store.coverage import Coverage, measure_coverage
 from microstream_lab.store.export import Table, export_series, series_in
 from microstream_lab.store.importer import import_staged, staged_files
 from microstream_lab.store.query import answer
-from microstream_lab.store.results import ImportReport, Run, StoreStatus, WriteCounts
+from microstream_lab.store.results import ImportReport, StoreStatus, WriteCounts
+from microstream_lab.store.runs import RunBook
 from microstream_lab.store.series import Series, fetch_frame, span_of
 from microstream_lab.store.status import look_at
 
@@ -34,7 +35,7 @@ FROM bars GROUP BY ALL ORDER BY ALL
 """
 
 
-class Store:
+class Store(RunBook):
     """A DuckDB file of bars, signals, gaps and runs.
 
     Parameters
@@ -55,7 +56,7 @@ class Store:
     def __init__(self, path: Path | str | None = None, timeout_s: float = 10.0) -> None:
         self.path = Path(path) if path is not None else Settings.load().store_path
         self.timeout_s = timeout_s
-        self._file = EmbeddedFile(self.path, timeout_s)
+        super().__init__(EmbeddedFile(self.path, timeout_s))
 
     def __enter__(self) -> Self:
         return self
@@ -297,18 +298,6 @@ class Store:
             with self._file.reading() as connection:
                 files += export_series(connection, table, series, folder)
         return files
-
-    def write_run(self, run: Run) -> None:
-        """Write a notebook run, or bring the one of the same ``run_id`` up to date."""
-        with self._file.writing() as connection, transaction(connection):
-            journal.write_run(connection, run)
-
-    def runs(
-        self, notebook: str | None = None, status: str | None = None, limit: int = 1000
-    ) -> pd.DataFrame:
-        """Notebook runs, newest first; ``parameters`` and ``metrics`` are dictionaries."""
-        with self._file.reading() as connection:
-            return journal.read_runs(connection, notebook, status, limit)
 
     def status(self) -> StoreStatus:
         """Whether the store can be read right now, and if not, why and who is in the way."""

@@ -106,7 +106,34 @@ CREATE TABLE watermarks (
 );
 """
 
-MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2}
+# A column's CHECK cannot be changed, so the table of runs is made anew.
+_VERSION_3: Final = """
+ALTER TABLE runs RENAME TO runs_of_version_2;
+CREATE TABLE runs (
+    run_id VARCHAR PRIMARY KEY,
+    notebook VARCHAR NOT NULL,
+    parameters JSON NOT NULL,
+    status VARCHAR NOT NULL CHECK (status IN ('running', 'done', 'failed', 'missed')),
+    started_at TIMESTAMPTZ NOT NULL,
+    ended_at TIMESTAMPTZ,
+    metrics JSON NOT NULL,
+    error VARCHAR,
+    report VARCHAR,
+    job VARCHAR,
+    scheduled_for TIMESTAMPTZ,
+    attempt INTEGER NOT NULL,
+    cause VARCHAR
+);
+INSERT INTO runs
+SELECT run_id, notebook, parameters, status, started_at, ended_at, metrics, error, report,
+    NULL, NULL, 1, NULL
+FROM runs_of_version_2;
+DROP TABLE runs_of_version_2;
+
+CREATE TABLE jobs (job VARCHAR PRIMARY KEY, handled_until TIMESTAMPTZ NOT NULL);
+"""
+
+MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3}
 """Version reached, and the SQL that reaches it from the version before."""
 
 
