@@ -18,6 +18,7 @@ __all__ = [
     "ExchangeError",
     "FitError",
     "GeoBlockedError",
+    "JobLockedError",
     "LateTradeError",
     "LookAheadError",
     "MicrostreamError",
@@ -178,6 +179,25 @@ class LookAheadError(MicrostreamError, ValueError):
 
 class RunError(MicrostreamError):
     """A notebook run could not be carried out."""
+
+
+class JobLockedError(RunError):
+    """Another scheduler looks after a job.
+
+    Parameters
+    ----------
+    job : str
+        Which one.
+    holder : str
+        Who looks after it: process id and command.
+    """
+
+    def __init__(self, job: str, holder: str) -> None:
+        self.job, self.holder = job, holder
+        super().__init__(job, holder)
+
+    def __str__(self) -> str:
+        return f"job {self.job}: held by {self.holder}; stop that one first"
 
 
 class ParameterError(RunError, ValueError):

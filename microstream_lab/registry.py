@@ -31,7 +31,12 @@ import joblib
 from filelock import FileLock
 
 from microstream_lab.bundle import ModelBundle
-from microstream_lab.errors import BundleCorruptError, BundleMismatchError, BundleNotFoundError
+from microstream_lab.errors import (
+    BundleCorruptError,
+    BundleError,
+    BundleMismatchError,
+    BundleNotFoundError,
+)
 from microstream_lab.features import FEATURES
 from microstream_lab.schema import MARKETS, interval_us
 
@@ -124,6 +129,22 @@ class Registry:
         """The promoted version, None if there is none."""
         history = self._history(symbol, interval, market)
         return history[-1] if history else None
+
+    def promoted(self, symbol: str, interval: str, market: str = "spot") -> Sequence[str]:
+        """The versions that were promoted and not rolled back, the current one last."""
+        return self._history(symbol, interval, market)
+
+    def remove(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
+        """Delete a version; raises BundleError if it is current or a rollback could lead to it."""
+        folder = self._version(symbol, interval, version, market)
+        with self._pointer_lock(symbol, interval, market):
+            if version in self._history(symbol, interval, market):
+                raise BundleError(
+                    f"{market} {symbol} {interval}: found {version} among the promoted versions, "
+                    "expected one that is not; those are kept for rollbacks"
+                )
+            doomed = folder.rename(folder.with_name(f".draft-{version}-{os.getpid()}"))
+        shutil.rmtree(doomed)
 
     def promote(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
         """Make a verified version the current one."""

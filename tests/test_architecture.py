@@ -19,7 +19,7 @@ LAYERS = {
     | {"recipe", "summing", "threads", "training"},
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},
-    "uses": {"doctor", "live", "prepare", "research", "theme"},
+    "uses": {"doctor", "live", "prepare", "research", "schedule", "theme"},
     "command line": {"cli"},
 }
 """From the innermost layer to the outermost; a layer imports itself and those before it."""

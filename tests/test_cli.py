@@ -135,10 +135,10 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def commands() -> list[list[str]]:
     """Every command there is, found by asking for help."""
-    groups = {"models": "list show promote rollback", "runs": "list show"}
-    groups |= {"store": "coverage export sql"}
+    groups = {"models": "list show promote rollback", "runs": "list show open diff prune"}
+    groups |= {"store": "coverage export sql", "schedule": "run"}
     names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
-    names += ("doctor",)
+    names += ("doctor", "schedule")
     plain = [[name] for name in names]
     return plain + [[group, name] for group, names in groups.items() for name in names.split()]
 
@@ -375,7 +375,7 @@ def test_runs_are_listed_newest_first_and_shown_with_parameters_and_figures(
     store.write_run(Run("c-3", "02_train", 20 * second))
     listed = [line.split() for line in run("runs", "list").out.splitlines()]
     assert [line[0] for line in listed] == ["run", "c-3", "b-2", "a-1"]
-    assert listed[3][2:5] == ["done", "7", "s"]
+    assert listed[3][2:6] == ["-", "done", "7", "s"]
     assert "In [3]: no" in run("runs", "show", "b").out
     shown = run("runs", "show", "a-1").out
     for text in ("a-1: done, took 7 s", "  seed  3", "  loglik  -1.5", str(home / "r")):

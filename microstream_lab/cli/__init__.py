@@ -15,7 +15,18 @@ from typing import Annotated
 import typer
 
 from microstream_lab import __version__
-from microstream_lab.cli import bars, evaluate, exchange, models, monitor, record, runs, workbench
+from microstream_lab.cli import (
+    bars,
+    evaluate,
+    exchange,
+    models,
+    monitor,
+    record,
+    run_table,
+    runs,
+    schedule,
+    workbench,
+)
 from microstream_lab.errors import MicrostreamError
 
 __all__ = ["app", "main"]
@@ -44,7 +55,8 @@ app.command("backtest", short_help="Backtest, with a report.")(runs.backtest)
 app.command("evaluate", short_help="Judge bundles beside baselines, with a report.")(
     evaluate.evaluate
 )
-app.add_typer(runs.app, name="runs")
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(run_table.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(bars.app, name="store")
 app.command("doctor", short_help="Is this installation fit to work?")(workbench.doctor)

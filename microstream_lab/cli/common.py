@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,9 @@ __all__ = [
     "on_terminal",
     "open_registry",
     "open_store",
+    "seconds_text",
+    "show_figures",
+    "show_pairs",
     "show_table",
     "typed_path",
     "upper",
@@ -128,3 +132,23 @@ def show_table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def _cell(value: object) -> str:
     text = f"{value:,}" if type(value) is int else str(value)
     return "-" if text in _ABSENT else text
+
+
+def show_figures(values: Mapping[str, Any]) -> None:
+    """Print key figures under names that a person understands."""
+    from microstream_lab.research.figures import readable
+
+    show_pairs({readable(name): value for name, value in values.items()})
+
+
+def show_pairs(values: Mapping[str, Any]) -> None:
+    """Print names and values, a line each."""
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        typer.echo(f"  {name.ljust(width)}  {text}")
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people; a dash for none."""
+    return "-" if math.isnan(seconds) else f"{seconds:,.0f} s"

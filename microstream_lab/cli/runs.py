@@ -1,9 +1,7 @@
-"""``microstream train``, ``backtest`` and ``runs``: notebooks as commands, and their outcome."""
+"""``microstream train`` and ``backtest``: notebooks as commands."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,14 +17,12 @@ from microstream_lab.cli.common import (
     load_settings,
     on_terminal,
     open_store,
-    show_table,
+    seconds_text,
+    show_figures,
     typed_path,
 )
-from microstream_lab.errors import RunError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from microstream_lab.settings import Settings
 
 __all__ = [
@@ -34,7 +30,6 @@ __all__ = [
     "Regimes",
     "Seed",
     "Timeout",
-    "app",
     "backtest",
     "given_series",
     "given_span",
@@ -43,8 +38,6 @@ __all__ = [
     "series_of_files",
     "train",
 ]
-
-app = typer.Typer(help="Notebook runs: list, show.")
 
 _SETTINGS = {
     "n_regimes": "hmm_n_components",
@@ -134,54 +127,6 @@ def backtest(
     run_and_tell("03_backtest", options, parameter, settings, timeout)
 
 
-@app.command("list", short_help="List the latest runs.")
-def list_runs(
-    last: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
-) -> None:
-    """List the latest runs.
-
-    Example: microstream runs list --last 5
-    """
-    runs = open_store(load_settings()).runs(limit=last)
-    took = (runs["ended_at"] - runs["started_at"]).dt.total_seconds().map(_seconds)
-    rows = zip(runs["run_id"], runs["notebook"], runs["status"], took, runs["error"], strict=True)
-    show_table(("run", "notebook", "status", "took", "error"), rows)
-
-
-@app.command(short_help="Show a run.")
-def show(
-    run_id: Annotated[str, typer.Argument(help="Run id, the start of one, or 'last'.")] = "last",
-) -> None:
-    """Show a run: parameters, key figures, where its report is.
-
-    Example: microstream runs show last
-    """
-    settings = load_settings()
-    run = _find(open_store(settings).runs(), run_id)
-    took = _seconds((run["ended_at"] - run["started_at"]).total_seconds())
-    typer.echo(f"{run['run_id']}: {run['status']}, took {took}")
-    if run["status"] == "failed":
-        typer.echo(f"error: {run['error']}")
-    typer.echo("parameters:")
-    _show_pairs(run["parameters"])
-    typer.echo("key figures:")
-    _show_figures(run["metrics"])
-    typer.echo(f"report: {settings.path(run['report'])}")
-
-
-def _show_figures(values: Mapping[str, Any]) -> None:
-    from microstream_lab.research.figures import readable
-
-    _show_pairs({readable(name): value for name, value in values.items()})
-
-
-def _show_pairs(values: Mapping[str, Any]) -> None:
-    width = max((len(name) for name in values), default=0)
-    for name, value in values.items():
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
-        typer.echo(f"  {name.ljust(width)}  {text}")
-
-
 def run_and_tell(
     notebook: str,
     options: dict[str, Any],
@@ -204,8 +149,8 @@ def run_and_tell(
         progress=on_terminal(),
     )
     seconds = ((run.ended_at or run.started_at) - run.started_at) / 1e6
-    typer.echo(f"{run.run_id}: done in {_seconds(seconds)}")
-    _show_figures(run.metrics)
+    typer.echo(f"{run.run_id}: done in {seconds_text(seconds)}")
+    show_figures(run.metrics)
     report = settings.path(run.report or "")
     typer.echo(f"report: {report}")
     return report.parent
@@ -270,15 +215,3 @@ def series_of_files(path: Path, symbol: str | None, interval: str | None) -> dic
         series = ", ".join(sorted(f"{s} {i}" for s, i in found)) or "no names that tell"
         raise typer.BadParameter(f"{path}: found {series}; say which: --symbol, --interval")
     return {"symbol": wanted[0][0], "interval": wanted[0][1]}
-
-
-def _find(runs: pd.DataFrame, run_id: str) -> pd.Series[Any]:
-    found = runs[:1] if run_id == "last" else runs[runs["run_id"].str.startswith(run_id)]
-    if len(found) != 1:
-        expected = "expected one; see: microstream runs list"
-        raise RunError(f"run {run_id}: found {len(found)} such runs, {expected}")
-    return found.iloc[0]
-
-
-def _seconds(seconds: float) -> str:
-    return "-" if math.isnan(seconds) else f"{seconds:,.0f} s"

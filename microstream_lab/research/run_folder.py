@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock, Timeout
 
-from microstream_lab.errors import MicrostreamError, RunError
+from microstream_lab.errors import RunError
 from microstream_lab.research.metrics import read_metrics, read_tables
 from microstream_lab.research.notebooks import read_notebook
 from microstream_lab.research.parameters import notebook_parameters
@@ -134,7 +134,7 @@ def finish_folder(run: Run, folder: Path, source: Path | None) -> Run:
         return _finished(run, folder, source)
     try:
         return _finished(run, folder, source)
-    except (OSError, MicrostreamError) as error:
+    except Exception as error:  # whatever is wrong with it, the run failed for another reason
         _log.warning("%s: kept without a report: %s", run.run_id, error)
         return run
 
