@@ -21,7 +21,7 @@ __all__ = ["app"]
 _FILE: Final = "schedule.toml"
 _SHOWN: Final = 10
 
-app = typer.Typer(help="Run notebooks by the clock.", invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True)
 
 File = Annotated[
     Path | None,

@@ -92,8 +92,8 @@ class TaskPlan:
         now : int
             Wall time (us), which may have stepped back or leapt ahead.
         """
-        if now < self.handled_until:
-            self._look_from(now)
+        if now < self.handled_until:  # the clock has stepped back; what is due just now still is
+            self._look_from(now - 1)
         self.bring_retry(now)
         if now < self.next_due():
             return []

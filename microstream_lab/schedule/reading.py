@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from microstream_lab.errors import DataError, MicrostreamError, ParameterError, RunError
 from microstream_lab.research.notebooks import find_notebook, read_source
@@ -96,7 +97,7 @@ class _File(_Table):
     def _names(cls, value: object) -> object:
         for name in value if isinstance(value, dict) else ():
             if not re.fullmatch(_NAME, str(name)):
-                raise ValueError(f"found the name {name!r}, expected letters a-z, digits, - and _")
+                raise PydanticCustomError("job_name", "{name}", {"name": str(name)})
         return value
 
 
@@ -134,8 +135,12 @@ def parse_schedule(text: str, where: str, settings: Settings) -> Schedule:
 def _job(name: str, read: _Job, settings: Settings, text: str, where: str) -> Job:
     def refuse(key: Sequence[str], error: Exception) -> DataError:
         path = ["jobs", name, *key]
+        found, _, expected = str(error).partition(", expected ")
         return DataError(
-            where, f"{'.'.join(path)}: {error}", "a job that can run", _line(text, path)
+            where,
+            f"{'.'.join(path)}: {found}",
+            expected or "a job that can run",
+            _line(text, path),
         )
 
     try:
@@ -192,9 +197,11 @@ def _told(error: ValidationError, text: str, where: str) -> DataError:
         close = get_close_matches(path[-1], known, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         return DataError(where, f"an unknown key {key}", f"one of: {', '.join(known)}{hint}", line)
+    if first["type"] == "job_name":
+        name = first["ctx"]["name"]
+        expected = "a name of letters a-z, digits, - and _"
+        return DataError(where, f"a job named {name!r}", expected, _line(text, ["jobs", name]))
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error" and path == ["jobs"]:
-        return DataError(where, message, "a job's name that can be a file's", line)
     expected = re.sub(r"^(expected|Input should be) ", "", message)
     return DataError(where, f"{key} = {first['input']!r}", expected, line)
 
@@ -206,10 +213,11 @@ def _known_keys(path: Sequence[str]) -> list[str]:
 
 
 def _line(text: str, path: Sequence[str]) -> int | None:
-    """The line on which a key stands, else that of the innermost table around it."""
+    """The line on which a key begins, else that of the innermost table around it."""
     lines = _lines(text)
     ways = (tuple(path[:length]) for length in range(len(path), 0, -1))
-    return next((lines[way] for way in ways if way in lines), None)
+    begins = (n for way in ways for key, n in lines.items() if key[: len(way)] == way)
+    return next(begins, None)
 
 
 def _lines(text: str) -> Mapping[tuple[str, ...], int]:
