@@ -198,6 +198,7 @@ class Scheduler:
                 plan.failed(_start_of(task, past.unfinished), now)
             if self._by_clock:
                 self._ledger.handled(task.name, plan.accounted_until)
+        self._ledger.flush()
 
     def _hear_requests(self) -> None:
         if not self._by_clock:
