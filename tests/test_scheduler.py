@@ -1,4 +1,4 @@
-"""The scheduler under a clock set by hand: what it starts, what it writes, what it makes of ruins."""
+"""The scheduler under a clock set by hand: what it starts, writes and makes of ruins."""
 
 from __future__ import annotations
 

@@ -13,14 +13,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from microstream_lab.research.figures import readable
 from microstream_lab.research.run_changes import Change, changes, shown
 from microstream_lab.research.run_folder import RECORD, is_alive, moment, read_record
 from microstream_lab.settings import Settings
 from microstream_lab.store.results import Run
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["INDEX", "index_path", "kind_of", "refresh_index", "render_index"]
 
@@ -76,15 +80,12 @@ def refresh_index(settings: Settings) -> None:
 
 def render_index(runs: Sequence[Run]) -> str:
     """The page of some runs, whichever order they come in, as HTML."""
-    from jinja2 import Environment, FileSystemLoader
-
     newest_first = sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True)
     kinds: dict[str, list[Run]] = defaultdict(list)
     for run in newest_first:
         kinds[kind_of(run)].append(run)
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True)
     lines = [_line(run, _one_before(run, kinds[kind_of(run)])) for run in newest_first]
-    return environment.get_template("index.html.j2").render(
+    return _template().render(
         lines=lines,
         kinds=[_kind(name, found) for name, found in kinds.items()],
         written=f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC",
@@ -97,6 +98,14 @@ def kind_of(run: Run) -> str:
         return run.job
     symbol = run.parameters.get("symbol")
     return f"{run.notebook} · {symbol}" if symbol else run.notebook
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader  # a tenth of a second, and not always needed
+
+    loader = FileSystemLoader(_TEMPLATES)
+    return Environment(loader=loader, autoescape=True).get_template("index.html.j2")
 
 
 def _recorded(folder: Path) -> list[Run]:
