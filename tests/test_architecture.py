@@ -20,7 +20,7 @@ LAYERS = {
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},
     "uses": {"doctor", "live", "prepare", "research", "schedule", "theme"},
-    "command line": {"cli"},
+    "command line": {"__main__", "cli"},
 }
 """From the innermost layer to the outermost; a layer imports itself and those before it."""
 

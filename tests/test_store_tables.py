@@ -8,7 +8,7 @@ import pytest
 from factories import make_bars
 
 from microstream_lab.errors import StoreError, StoreVersionError
-from microstream_lab.store import Store, tables
+from microstream_lab.store import Run, Store, tables
 
 NEXT = tables.newest_version() + 1
 
@@ -64,6 +64,27 @@ def test_a_step_that_fails_leaves_the_older_store_as_it_was(
     assert store.status().schema_version == NEXT - 1
     assert store.sql("SELECT * FROM duckdb_tables() WHERE table_name = 'notes'").empty
     assert len(store.bars("BTCUSDT", "1m")) == 10
+
+
+def test_runs_of_version_2_keep_their_rows_and_may_be_missed_from_now_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = tables.MIGRATIONS
+    monkeypatch.setattr(tables, "MIGRATIONS", {n: released[n] for n in (1, 2)})
+    store.write_bars(make_bars(1))
+    with duckdb.connect(store.path) as connection:
+        connection.execute(
+            "INSERT INTO runs VALUES ('r-1', '02_train', '{\"seed\": 3}', 'failed',"
+            " to_timestamp(5), to_timestamp(7), '{\"x\": 0.5}', 'no bars', 'r-1/report.html')"
+        )
+    monkeypatch.setattr(tables, "MIGRATIONS", released)
+    store.write_run(Run("r-2", "02_train", 9_000_000, "missed", job="nightly"))
+    newer, older = store.runs().to_dict("records")
+    assert (newer["status"], newer["job"], newer["attempt"]) == ("missed", "nightly", 1)
+    assert (older["parameters"], older["metrics"]) == ({"seed": 3}, {"x": 0.5})
+    assert (older["status"], older["error"], older["attempt"]) == ("failed", "no bars", 1)
+    assert older["ended_at"].timestamp() - older["started_at"].timestamp() == 2
+    assert older["report"] == "r-1/report.html"
 
 
 @pytest.mark.parametrize("use", [read, write])

@@ -107,6 +107,8 @@ def read_record(folder: Path) -> Run | None:
     """The run of a folder as its record has it; None where there is no readable one."""
     try:
         fields = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise TypeError(f"found {type(fields).__name__}, expected the fields of a run")
         times = {name: _micros(fields.get(name)) for name in _TIMES}
         return Run(**{**fields, **times})
     except (OSError, ValueError, TypeError) as error:
