@@ -6,7 +6,7 @@ import pytest
 from factories import make_bars
 
 from microstream_lab.errors import ParameterError
-from microstream_lab.research import sweep as module
+from microstream_lab.research import backtest_trial as module
 from microstream_lab.research.backtest import backtest
 from microstream_lab.research.sharpe import deflated_sharpe, sharpe_ratio
 from microstream_lab.research.sweep import sweep

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,22 +99,53 @@ def _literal(path: Path) -> str:
 
 @contextmanager
 def _kernel_environment(settings: Settings) -> Iterator[None]:
-    """The environment a kernel inherits: papermill has no other way to hand it one."""
+    """The environment a kernel inherits: papermill has no other way to hand it one.
+
+    Runs of one home may overlap in threads, as they do on a worker of a cluster; the last to leave
+    puts back what was there. Those of another home wait.
+    """
     wanted = {
         "MICROSTREAM_HOME": str(settings.microstream_home),
         "MICROSTREAM_OFFLINE": str(int(settings.microstream_offline)),
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning of the debugger on the terminal
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    with _ENVIRONMENT.changed:
+        _ENVIRONMENT.changed.wait_for(lambda: _ENVIRONMENT.wanted in ({}, wanted))
+        if not _ENVIRONMENT.users:
+            _ENVIRONMENT.before = {name: os.environ.get(name) for name in wanted}
+            _ENVIRONMENT.wanted = wanted
+            os.environ.update(wanted)
+        _ENVIRONMENT.users += 1
     try:
         yield
     finally:
-        for name, value in before.items():
+        with _ENVIRONMENT.changed:
+            _ENVIRONMENT.users -= 1
+            if not _ENVIRONMENT.users:
+                _ENVIRONMENT.put_back()
+
+
+class _Environment:
+    """What kernels of this process inherit, and how many runs rely on it."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.users = 0
+        self.wanted: dict[str, str] = {}
+        self.before: dict[str, str | None] = {}
+
+    def put_back(self) -> None:
+        """Leave the process as it was."""
+        for name, value in self.before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        self.wanted = {}
+        self.changed.notify_all()
+
+
+_ENVIRONMENT = _Environment()
 
 
 @contextmanager
