@@ -138,7 +138,7 @@ def commands() -> list[list[str]]:
     groups = {"models": "list show promote rollback", "runs": "list show open diff prune"}
     groups |= {"store": "coverage export sql", "schedule": "run"}
     names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
-    names += ("doctor", "schedule")
+    names += ("doctor", "schedule", "sweep")
     plain = [[name] for name in names]
     return plain + [[group, name] for group, names in groups.items() for name in names.split()]
 

@@ -25,6 +25,7 @@ from microstream_lab.cli import (
     run_table,
     runs,
     schedule,
+    sweep,
     workbench,
 )
 from microstream_lab.errors import MicrostreamError
@@ -55,6 +56,7 @@ app.command("backtest", short_help="Backtest, with a report.")(runs.backtest)
 app.command("evaluate", short_help="Judge bundles beside baselines, with a report.")(
     evaluate.evaluate
 )
+app.command("sweep", short_help="Run a notebook over a grid, and compare.")(sweep.sweep)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(run_table.app, name="runs")
 app.add_typer(models.app, name="models")

@@ -1,7 +1,7 @@
 """What a sweep over a notebook tries: one run of it at each point, kept as any other run is.
 
 Invariant: a point that has ended, well or badly, is on disk before the sweep counts it, so that a
-sweep broken off goes on where it was; a point broken off leaves nothing and is run again.
+sweep broken off goes on where it was; a point broken off is run again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from microstream_lab.errors import NotebookFailedError
 from microstream_lab.research.notebooks import find_notebook, read_source
 from microstream_lab.research.parameters import notebook_parameters, validated
 from microstream_lab.research.preflight import preflight
-from microstream_lab.research.runs import DEFAULT_TIMEOUT_S, Run, run_notebook
+from microstream_lab.research.run_folder import folder_of, is_alive, new_run_id, read_record
+from microstream_lab.research.runs import DEFAULT_TIMEOUT_S, Order, run_notebook, settle
 from microstream_lab.research.trial import Options, Task
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -41,6 +43,11 @@ class Point:
     kept: Path
     settings: Settings
     timeout_s: float
+
+    @property
+    def started(self) -> Path:
+        """Where the id of its latest run is kept."""
+        return self.kept.with_suffix(".started")
 
     def outcome(self) -> Options | None:
         """What is kept of it; None before it has ended."""
@@ -139,34 +146,45 @@ def run_point(point: Point) -> list[Options]:
     """The figures of one run, from what is kept of it or from running it now."""
     row = point.outcome()
     if row is None:
-        row = _run(point)
-        partial = point.kept.with_suffix(f".{secrets.token_hex(3)}.partial")
-        partial.write_text(json.dumps(row), encoding="utf-8")
-        partial.replace(point.kept)
+        store = Store(point.settings.store_path, timeout_s=_PATIENCE_S)
+        _settle_killed(point, store)
+        row = _run(point, store)
+        _write_whole(point.kept, json.dumps(row))
     return [row]
 
 
-def _run(point: Point) -> Options:
-    table = _Noted(Store(point.settings.store_path, timeout_s=_PATIENCE_S))
+def _run(point: Point, store: Store) -> Options:
+    run_id = new_run_id(_now(), point.notebook.stem)
+    _write_whole(point.started, run_id)
     try:
         run = run_notebook(
             point.notebook,
             point.parameters,
             settings=point.settings,
-            store=table,
+            store=store,
             timeout_s=point.timeout_s,
+            order=Order(run_id, cause=f"sweep {point.kept.parents[1].name}"),
         )
     except NotebookFailedError as error:
-        return {"run_id": table.run_id, "error": str(error)}
-    return {**run.metrics, "run_id": run.run_id, "error": ""}
+        return {"run_id": run_id, "error": str(error)}
+    return {**run.metrics, "run_id": run_id, "error": ""}
 
 
-class _Noted:
-    """The run table, with a note of the run that was written last: also of one that failed."""
+def _settle_killed(point: Point, store: Store) -> None:
+    """Write down how an earlier run of this point ended, if its process was killed."""
+    if not point.started.exists():
+        return
+    folder = folder_of(point.started.read_text(encoding="utf-8"), point.settings)
+    found = read_record(folder)
+    if found is not None and not is_alive(folder):
+        settle(found, point.settings, store, "its process was killed", _now())
 
-    def __init__(self, store: Store) -> None:
-        self._store, self.run_id = store, ""
 
-    def write_run(self, run: Run) -> None:
-        self.run_id = run.run_id
-        self._store.write_run(run)
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(3)}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

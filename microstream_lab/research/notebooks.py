@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotebookSource", "find_notebook", "notebooks_folder", "read_notebook", "read_source"]
 
-_PROJECT: Final = Path(__file__).resolve().parents[2]
+_NOTEBOOKS: Final = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 class CellSource(NamedTuple):
@@ -31,7 +31,7 @@ class NotebookSource(NamedTuple):
 
 
 def find_notebook(notebook: Path | str, settings: Settings) -> Path:
-    """The file of a notebook given as a path, or by the name of one of the project's.
+    """The file of a notebook given as a path, or by the name of one of the user's or the project's.
 
     Raises
     ------
@@ -40,17 +40,19 @@ def find_notebook(notebook: Path | str, settings: Settings) -> Path:
     """
     path = Path(notebook).expanduser()
     folder = notebooks_folder(settings)
-    for candidate in (path, folder / path.name, folder / f"{path.name}.ipynb"):
+    named = [f / n for f in (folder, _NOTEBOOKS) for n in (path.name, f"{path.name}.ipynb")]
+    for candidate in (path, *named):
         if candidate.suffix == ".ipynb" and candidate.is_file():
             return candidate.resolve()
-    there = ", ".join(sorted(each.stem for each in folder.glob("*.ipynb"))) or "none"
+    files = [*folder.glob("*.ipynb"), *_NOTEBOOKS.glob("*.ipynb")]
+    there = ", ".join(sorted({each.stem for each in files})) or "none"
     raise RunError(f"notebook {notebook}: not found; in {folder}: {there}")
 
 
 def notebooks_folder(settings: Settings) -> Path:
     """``notebooks/`` of the home folder, else of the project."""
     own = settings.path("notebooks")
-    return own if own.is_dir() else _PROJECT / "notebooks"
+    return own if own.is_dir() else _NOTEBOOKS
 
 
 def read_notebook(path: Path) -> NotebookNode:

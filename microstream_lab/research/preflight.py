@@ -20,6 +20,7 @@ from microstream_lab.store import Store
 __all__ = ["preflight"]
 
 _FEWEST, _MOST = 2, 12
+_KEY = {"market", "symbol", "interval"}  # a user's notebook may name a series in its own way
 
 
 def preflight(notebook: str, given: Mapping[str, Any], settings: Settings) -> None:
@@ -42,7 +43,7 @@ def preflight(notebook: str, given: Mapping[str, Any], settings: Settings) -> No
     defaults = notebook_parameters(read_source(path), path.name).values()
     values = {each.name: each.default for each in defaults} | dict(given)
     _check_recipe(values)
-    if values.get("symbol") and not values.get("data_dir"):
+    if values.keys() >= _KEY and values["symbol"] and not values.get("data_dir"):
         _check_series(values, settings)
     _check_versions(values, settings)
 
@@ -80,7 +81,7 @@ def _series(store: Store) -> list[tuple[str, str, str]]:
 def _check_versions(values: Mapping[str, Any], settings: Settings) -> None:
     wanted = list(values.get("versions") or [])
     wanted += [values["version"]] if values.get("version") else []
-    if not wanted:
+    if not wanted or not values.keys() >= _KEY:
         return
     from microstream_lab.registry import Registry
 
