@@ -21,7 +21,7 @@ weight: float | None = None  # any
 WORK = """
 import os, pathlib, time
 home = pathlib.Path(os.environ["MICROSTREAM_HOME"])
-(home / f"reached-{x}").touch()
+(home / f"reached-{x}").write_text(str(os.getppid()))
 if mode == "fail" and x == 2:
     raise ValueError("two is too many")
 while (home / f"hold-{x}").exists():
