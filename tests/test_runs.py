@@ -196,7 +196,7 @@ def test_notebook_is_found_by_name_and_a_missing_one_names_those_there_are(
     path = write_notebook(settings.path("notebooks"), WORK)
     for known in ("02_train", "02_train.ipynb", path):
         assert runs.find_notebook(known, settings) == path.resolve()
-    with pytest.raises(RunError, match=r"notebook 02_tran: not found; in .*notebooks: .*02_train, "):
+    with pytest.raises(RunError, match=r"notebook 02_tran: not found; in .*notebooks: .*02_train,"):
         runs.find_notebook("02_tran", settings)
 
 
