@@ -36,12 +36,12 @@ test-code: install ## the tests, on two cores; those in a browser alone, after t
 	    --ignore tests/browser tests
 	@$(SANDBOX) $(BIN)/python -m pytest tests/browser
 
-test-notebooks: install ## run every notebook in a temporary home and compare its outputs
+test-notebooks: install ## run every notebook in a temporary home and compare its outputs (NOTEBOOKS=notebooks/my.ipynb)
 	@$(SANDBOX) $(BIN)/python -m pytest --nbval --nbval-current-env \
-	    --numprocesses 2 --dist loadfile notebooks
+	    --numprocesses 2 --dist loadfile $(or $(NOTEBOOKS),notebooks)
 
-notebooks: install ## run every notebook in a temporary home and keep its outputs
-	@$(SANDBOX) $(BIN)/python tools/notebooks.py
+notebooks: install ## run every notebook in a temporary home and keep its outputs (NOTEBOOKS=notebooks/my.ipynb)
+	@$(SANDBOX) $(BIN)/python tools/notebooks.py $(NOTEBOOKS)
 
 evaluate: install ## the tables of regimes and baselines, on real data where there is any (DATA=../shared/data)
 	@$(ONE_THREAD) $(BIN)/python tools/evaluate.py $(or $(DATA),../shared/data)

@@ -136,7 +136,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def commands() -> list[list[str]]:
     """Every command there is, found by asking for help."""
     groups = {"models": "list show promote rollback", "runs": "list show open diff prune"}
-    groups |= {"store": "coverage export sql", "schedule": "run"}
+    groups |= {"store": "coverage export sql", "schedule": "run", "notebooks": "new check"}
     names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
     names += ("doctor", "schedule", "sweep")
     plain = [[name] for name in names]

@@ -21,6 +21,7 @@ from microstream_lab.cli import (
     exchange,
     models,
     monitor,
+    notebooks,
     record,
     run_table,
     runs,
@@ -59,6 +60,7 @@ app.command("evaluate", short_help="Judge bundles beside baselines, with a repor
 app.command("sweep", short_help="Run a notebook over a grid, and compare.")(sweep.sweep)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(run_table.app, name="runs")
+app.add_typer(notebooks.app, name="notebooks")
 app.add_typer(models.app, name="models")
 app.add_typer(bars.app, name="store")
 app.command("doctor", short_help="Is this installation fit to work?")(workbench.doctor)
