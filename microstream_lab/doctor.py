@@ -17,7 +17,7 @@ from typing import Final
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
-from microstream_lab.errors import BundleError, MicrostreamError
+from microstream_lab.errors import MicrostreamError
 from microstream_lab.market.offline import is_loopback
 from microstream_lab.market.rest import RestClient, rest_url
 from microstream_lab.registry import Registry
@@ -86,12 +86,12 @@ def _store(settings: Settings) -> Check:
 
 def _models(settings: Settings) -> Iterator[Check]:
     registry = Registry(settings.models_path)
-    try:
-        current = [info for info in registry.list() if info.is_current]
-    except BundleError as error:
-        yield Check("models", str(error), ok=False)
-        return
-    if not current:
+    there = registry.list()
+    problems = dict.fromkeys(info.problem for info in there if info.problem)
+    for problem in problems:
+        yield Check("models", problem, ok=False)
+    current = [info for info in there if info.is_current]
+    if not (current or problems):
         yield Check("models", f"{registry.path}: none yet; microstream train or lab makes one")
     for info in current:
         series = f"{info.market} {info.symbol} {info.interval} {info.version}"

@@ -8,6 +8,7 @@ scikit-learn and callers who know nothing of this package can handle them.
 from __future__ import annotations
 
 __all__ = [
+    "BundleBusyError",
     "BundleCorruptError",
     "BundleError",
     "BundleMismatchError",
@@ -25,6 +26,7 @@ __all__ = [
     "NotebookFailedError",
     "OfflineError",
     "ParameterError",
+    "PromotionError",
     "RateLimitedError",
     "RunError",
     "SettingsError",
@@ -167,6 +169,14 @@ class BundleCorruptError(BundleError):
 
 class BundleMismatchError(BundleError, ValueError):
     """A bundle that was made for other features or another interval."""
+
+
+class BundleBusyError(BundleError):
+    """Another program holds what has to be changed."""
+
+
+class PromotionError(BundleError):
+    """A bundle that may not become the current one now."""
 
 
 class FitError(MicrostreamError, ValueError):

@@ -123,7 +123,8 @@ def _promote_bundle(store: Store, registry: Registry, sample: Sample, bar: tqdm[
     from microstream_lab.training import train_bundle
 
     bar.set_description_str("Training a first bundle")
-    versions = registry.list(sample.symbol, sample.interval, sample.market)
+    there = registry.list(sample.symbol, sample.interval, sample.market)
+    versions = [info for info in there if not info.problem]
     if versions:
         version = versions[-1].version
     else:

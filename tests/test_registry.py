@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -19,6 +21,7 @@ from microstream_lab.errors import (
     BundleCorruptError,
     BundleMismatchError,
     BundleNotFoundError,
+    PromotionError,
     SettingsError,
 )
 from microstream_lab.features import FEATURES
@@ -247,3 +250,66 @@ def test_a_broken_pointer_is_told(registry: Registry, bundle: ModelBundle) -> No
     (registry.path / "spot/BTCUSDT/1m/current.json").write_text("torn")
     with pytest.raises(BundleCorruptError, match=r"current\.json"):
         registry.load(*KEY)
+
+
+def test_one_unreadable_card_hides_no_other_version(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    for _ in range(3):
+        registry.save(bundle)
+    registry.promote(*KEY, "v0003")
+    (registry.path / "spot/BTCUSDT/1m/v0001/bundle.json").write_text("{torn")
+    (registry.path / "spot/BTCUSDT/1m/v0002/bundle.json").unlink()
+    found = registry.list()
+    assert [info.version for info in found] == ["v0001", "v0002", "v0003"]
+    assert [bool(info.problem) for info in found] == [True, True, False]
+    assert "v0001/bundle.json" in found[0].problem
+    assert (found[0].card, found[2].is_current) == ({}, True)
+
+
+def test_a_broken_pointer_is_a_problem_of_each_version_listed(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    registry.promote(*KEY, registry.save(bundle))
+    (registry.path / "spot/BTCUSDT/1m/current.json").write_text("torn")
+    (info,) = registry.list()
+    assert (info.is_current, "current.json" in info.problem) == (False, True)
+
+
+def test_how_a_bundle_was_judged_stands_in_its_card(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    registry.save(bundle, {"decision": "hold"})
+    registry.save(bundle)
+    assert registry.card(*KEY, "v0001")["gate"] == {"decision": "hold"}
+    assert "gate" not in registry.card(*KEY, "v0002")
+    with pytest.raises(BundleNotFoundError, match="found no current bundle"):
+        registry.card(*KEY)
+
+
+def test_promotion_in_place_of_a_version_that_is_not_current_is_refused(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    for _ in range(3):
+        registry.save(bundle)
+    registry.promote(*KEY, "v0001", instead_of=None)
+    with pytest.raises(PromotionError, match="found v0001 current, expected v0002"):
+        registry.promote(*KEY, "v0003", instead_of="v0002")
+    with pytest.raises(PromotionError, match="found v0001 current, expected None"):
+        registry.promote(*KEY, "v0003", instead_of=None)
+    registry.promote(*KEY, "v0003", instead_of="v0001")
+    assert registry.current(*KEY) == "v0003"
+
+
+def test_what_killed_programs_left_is_swept_after_a_day(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    registry.save(bundle)
+    series = registry.path / "spot/BTCUSDT/1m"
+    for name, age_s in (("old", 90_000), ("new", 0)):
+        (series / f".draft-{name}").mkdir()
+        (series / f".draft-file-{name}").write_text("")
+        for path in (series / f".draft-{name}", series / f".draft-file-{name}"):
+            os.utime(path, (time.time() - age_s, time.time() - age_s))
+    registry.save(bundle)
+    assert {path.name for path in series.glob(".draft-*")} == {".draft-new", ".draft-file-new"}

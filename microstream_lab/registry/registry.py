@@ -19,36 +19,48 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import joblib
-from filelock import FileLock
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import (
     BundleCorruptError,
     BundleError,
-    BundleMismatchError,
     BundleNotFoundError,
+    PromotionError,
 )
-from microstream_lab.features import FEATURES
+from microstream_lab.registry.files import (
+    ARTIFACT,
+    CARD,
+    VERSION,
+    claim_version,
+    load_artifact,
+    locked,
+    number,
+    read_artifact,
+    read_card,
+    require_features,
+    sweep_drafts,
+    write,
+)
 from microstream_lab.schema import MARKETS, interval_us
 
 __all__ = ["Registry", "VersionInfo"]
 
-_ARTIFACT, _CARD, _POINTER = "bundle.joblib", "bundle.json", "current.json"
-_VERSION = r"v\d{4,}"
+_POINTER: Final = "current.json"
+_WHATEVER: Final = "whatever is current"
+_POINTING_S, _DECIDING_S = 10.0, 600.0
 
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One saved version; `card` is its ``bundle.json``."""
+    """One saved version; `card` is its ``bundle.json``, empty where `problem` says why."""
 
     market: str
     symbol: str
@@ -56,6 +68,7 @@ class VersionInfo:
     version: str
     is_current: bool
     card: dict[str, Any]
+    problem: str = ""
 
 
 class Registry:
@@ -70,13 +83,20 @@ class Registry:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
-    def save(self, bundle: ModelBundle) -> str:
+    def save(self, bundle: ModelBundle, gate: Mapping[str, Any] | None = None) -> str:
         """Store `bundle` as a new version and return its name, such as ``v0003``.
 
         The new version is not current before it is promoted.
+
+        Parameters
+        ----------
+        bundle : ModelBundle
+        gate : mapping, optional
+            How it was judged, ready for JSON; it stands in the card under ``gate``.
         """
         series = self._series(bundle.symbol, bundle.interval, bundle.market)
         series.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(series)
         buffer = io.BytesIO()
         joblib.dump(bundle, buffer, compress=3)
         artifact = buffer.getvalue()
@@ -84,13 +104,14 @@ class Registry:
             "sha256": hashlib.sha256(artifact).hexdigest(),
             "saved_at": datetime.now(UTC).isoformat(timespec="seconds"),
             **bundle.describe(),
+            **({} if gate is None else {"gate": dict(gate)}),
         }
         draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=series))
         try:
-            _write(draft / _ARTIFACT, artifact)
-            _write(draft / _CARD, json.dumps(card, indent=2).encode())
+            write(draft / ARTIFACT, artifact)
+            write(draft / CARD, json.dumps(card, indent=2).encode())
             draft.chmod(0o755)
-            return _claim_version(draft, series)
+            return claim_version(draft, series)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -108,22 +129,16 @@ class Registry:
         BundleMismatchError
             If it needs features this package does not have.
         """
-        version = version or self.current(symbol, interval, market)
-        if version is None:
-            raise BundleNotFoundError(
-                f"{market} {symbol} {interval}: found no current bundle in {self.path}; "
-                f"train one with: microstream train --symbol {symbol} --interval {interval} "
-                f"--market {market}"
-            )
+        version = version or self._require_current(symbol, interval, market)
         folder = self._version(symbol, interval, version, market)
-        card = _read_card(folder)
-        _require_features(card, folder)
-        return _load_artifact(folder, str(card["sha256"]))
+        card = read_card(folder)
+        require_features(card, folder)
+        return load_artifact(folder, str(card["sha256"]))
 
     def verify(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
         """Check the files of a version without loading it; raises like :meth:`load`."""
         folder = self._version(symbol, interval, version, market)
-        _read_artifact(folder, str(_read_card(folder)["sha256"]))
+        read_artifact(folder, str(read_card(folder)["sha256"]))
 
     def current(self, symbol: str, interval: str, market: str = "spot") -> str | None:
         """The promoted version, None if there is none."""
@@ -146,11 +161,38 @@ class Registry:
             doomed = folder.rename(folder.with_name(f".draft-{version}-{os.getpid()}"))
         shutil.rmtree(doomed)
 
-    def promote(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
-        """Make a verified version the current one."""
+    def promote(
+        self,
+        symbol: str,
+        interval: str,
+        version: str,
+        market: str = "spot",
+        *,
+        instead_of: str | None = _WHATEVER,
+    ) -> None:
+        """Make a verified version the current one.
+
+        Parameters
+        ----------
+        symbol, interval, version, market : str
+            Which.
+        instead_of : str or None, optional
+            Only if this version is current at the moment, or none is (None).
+
+        Raises
+        ------
+        PromotionError
+            If another is current than the one it was to take the place of.
+        """
         self.verify(symbol, interval, version, market)
         with self._pointer_lock(symbol, interval, market):
             history = self._history(symbol, interval, market)
+            now = history[-1] if history else None
+            if instead_of not in (_WHATEVER, now):
+                raise PromotionError(
+                    f"{market} {symbol} {interval}: found {now} current, expected {instead_of}, "
+                    f"which {version} was judged against; nothing was promoted"
+                )
             if not history or history[-1] != version:
                 self._point(symbol, interval, market, [*history, version])
 
@@ -178,18 +220,62 @@ class Registry:
     def list(
         self, symbol: str | None = None, interval: str | None = None, market: str | None = None
     ) -> Sequence[VersionInfo]:
-        """All versions, oldest first within a series, narrowed down where asked."""
+        """All versions, oldest first within a series, narrowed down where asked.
+
+        One whose files cannot be read is listed with the problem, and hides no other.
+        """
+        versions = [path for path in self.path.glob("*/*/*/v*") if number(path)]
         found = []
-        cards = (path for path in self.path.glob(f"*/*/*/v*/{_CARD}") if _number(path.parent))
-        for card_path in sorted(cards, key=lambda path: (path.parts[:-2], _number(path.parent))):
-            series = card_path.parent.parent
-            key = (series.parent.parent.name, series.parent.name, series.name)
+        for folder in sorted(versions, key=lambda path: (path.parts[:-1], number(path))):
+            key = folder.parts[-4:-1]
             wanted = zip(key, (market, symbol, interval), strict=True)
             if all(want in (None, have) for have, want in wanted):
-                version = card_path.parent.name
-                is_current = self.current(key[1], key[2], key[0]) == version
-                found.append(VersionInfo(*key, version, is_current, _read_card(card_path.parent)))
+                found.append(self._look_at(folder))
         return found
+
+    def card(
+        self, symbol: str, interval: str, version: str | None = None, market: str = "spot"
+    ) -> dict[str, Any]:
+        """The ``bundle.json`` of a version, the current one by default; nothing is unpickled.
+
+        Raises like :meth:`load`.
+        """
+        version = version or self._require_current(symbol, interval, market)
+        return read_card(self._version(symbol, interval, version, market))
+
+    @contextmanager
+    def deciding(self, symbol: str, interval: str, market: str = "spot") -> Iterator[None]:
+        """Be the only one who judges a challenger of this series, while others wait.
+
+        Raises
+        ------
+        BundleBusyError
+            If another program judges for ten minutes.
+        """
+        series = self._series(symbol, interval, market)
+        series.mkdir(parents=True, exist_ok=True)
+        with locked(series / ".gate.lock", _DECIDING_S):
+            yield
+
+    def _look_at(self, folder: Path) -> VersionInfo:
+        market, symbol, interval, version = folder.parts[-4:]
+        is_current, card, problem = False, dict[str, Any](), ""
+        try:
+            is_current = self.current(symbol, interval, market) == version
+            card = read_card(folder)
+        except BundleError as error:
+            problem = str(error)
+        return VersionInfo(market, symbol, interval, version, is_current, card, problem)
+
+    def _require_current(self, symbol: str, interval: str, market: str) -> str:
+        version = self.current(symbol, interval, market)
+        if version is None:
+            raise BundleNotFoundError(
+                f"{market} {symbol} {interval}: found no current bundle in {self.path}; "
+                f"train one with: microstream train --symbol {symbol} --interval {interval} "
+                f"--market {market}"
+            )
+        return version
 
     def _series(self, symbol: str, interval: str, market: str) -> Path:
         interval_us(interval)
@@ -202,7 +288,7 @@ class Registry:
 
     def _version(self, symbol: str, interval: str, version: str, market: str) -> Path:
         series = self._series(symbol, interval, market)
-        if not re.fullmatch(_VERSION, version) or not (series / version).is_dir():
+        if not re.fullmatch(VERSION, version) or not (series / version).is_dir():
             known = " ".join(sorted(p.name for p in series.glob("v*"))) or "none yet"
             raise BundleNotFoundError(
                 f"{market} {symbol} {interval}: found no version {version!r}, have {known}"
@@ -225,89 +311,11 @@ class Registry:
         handle, draft = tempfile.mkstemp(prefix=".draft-", dir=pointer.parent)
         os.close(handle)
         content = {"current": history[-1], "promoted": list(history)}
-        _write(Path(draft), json.dumps(content, indent=2).encode())
+        write(Path(draft), json.dumps(content, indent=2).encode())
         Path(draft).chmod(0o644)
         Path(draft).replace(pointer)
 
     @contextmanager
     def _pointer_lock(self, symbol: str, interval: str, market: str) -> Iterator[None]:
-        with FileLock(self._series(symbol, interval, market) / ".lock", timeout=10):
+        with locked(self._series(symbol, interval, market) / ".lock", _POINTING_S):
             yield
-
-
-def _claim_version(draft: Path, series: Path) -> str:
-    """Rename the draft to the next free number; a rename onto a full folder fails, so try on."""
-    while True:
-        taken = [_number(path) for path in series.glob("v*")]
-        version = f"v{max(taken, default=0) + 1:04d}"
-        try:
-            draft.rename(series / version)
-        except OSError:
-            if not (series / version).exists():
-                raise
-        else:
-            return version
-
-
-def _number(version: Path) -> int:
-    """Number of a version's folder; 0 if it is none."""
-    return int(version.name[1:]) if re.fullmatch(_VERSION, version.name) else 0
-
-
-def _require_features(card: dict[str, Any], folder: Path) -> None:
-    """Have the features of a bundle registered, importing the modules they were defined in."""
-    for name in card["features"]:
-        module = card.get("feature_modules", {}).get(name, "")
-        if name not in FEATURES and module not in ("", "__main__"):
-            with suppress(ImportError):
-                import_module(module)
-        if name not in FEATURES:
-            raise BundleMismatchError(
-                f"{folder}: found feature {name!r}, expected one of {' '.join(FEATURES)}; import "
-                f"what registers it first (it was defined in {module or 'another version'})"
-            )
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    try:
-        card = json.loads((folder / _CARD).read_bytes())
-        if not isinstance(card, dict) or not {"sha256", "features"} <= card.keys():
-            raise ValueError("fields are missing")
-    except (OSError, ValueError) as error:
-        raise BundleCorruptError(
-            f"{folder / _CARD}: found {error}, expected the description of a bundle"
-        ) from error
-    return card
-
-
-def _read_artifact(folder: Path, sha256: str) -> bytes:
-    try:
-        artifact = (folder / _ARTIFACT).read_bytes()
-    except OSError as error:
-        raise BundleCorruptError(f"{folder / _ARTIFACT}: {error.strerror}") from error
-    found = hashlib.sha256(artifact).hexdigest()
-    if found != sha256:
-        raise BundleCorruptError(
-            f"{folder / _ARTIFACT}: found sha256 {found[:12]}..., expected {sha256[:12]}...; "
-            "it was not loaded"
-        )
-    return artifact
-
-
-def _load_artifact(folder: Path, sha256: str) -> ModelBundle:
-    try:
-        bundle = joblib.load(io.BytesIO(_read_artifact(folder, sha256)))
-    except (AttributeError, ImportError, ValueError, EOFError) as error:
-        raise BundleCorruptError(
-            f"{folder / _ARTIFACT}: {error}; expected a bundle of this version of the package"
-        ) from error
-    if not isinstance(bundle, ModelBundle):
-        raise BundleCorruptError(f"{folder / _ARTIFACT}: found {type(bundle)}, expected a bundle")
-    return bundle
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
