@@ -46,6 +46,16 @@ _SETTINGS = {
 }
 """Notebook parameters, and the settings that stand for them where the user has set them."""
 
+_WAYS = ("auto", "always", "never")
+
+
+def _known_promotion(way: str | None) -> str | None:
+    """Refuse what is no way to promote before anything starts."""
+    if way is not None and way not in _WAYS:
+        raise typer.BadParameter(f"found {way!r}, expected one of {' '.join(_WAYS)}")
+    return way
+
+
 FeatureSet = Annotated[str | None, typer.Option(metavar="NAME", help="Feature set, such as seed.")]
 Regimes = Annotated[
     int | None, typer.Option("--regimes", "--n-regimes", metavar="K", help="How many regimes.")
@@ -55,6 +65,15 @@ Contamination = Annotated[
     typer.Option(metavar="SHARE", help="Share of training bars to flag as anomalies, in (0, 0.5]."),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.")]
+Promotion = Annotated[
+    str | None,
+    typer.Option(
+        "--promote",
+        metavar="WHEN",
+        callback=_known_promotion,
+        help="auto: if the gate lets it pass; always; never.",
+    ),
+]
 Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Limit of the whole run.")]
 More = Annotated[
     list[str] | None,
@@ -74,13 +93,16 @@ def train(
     regimes: Regimes = None,
     contamination: Contamination = None,
     seed: Seed = None,
+    promote: Promotion = None,
     parameter: More = None,
     timeout: Timeout = 3600.0,
 ) -> None:
     """Train a bundle with the notebook 02_train, and leave a report.
 
-    What is not given is as in your settings, else as in the notebook's parameters cell, which
-    trains on the built-in simulated market.
+    The new bundle is judged beside the current one on the newest bars, which it has not seen, and
+    takes its place only if it is fit to; see docs/models.md. What is not given is as in your
+    settings, else as in the notebook's parameters cell, which trains on the built-in simulated
+    market.
 
     Example: microstream train --symbol BTCUSDT --market um --start 2022-01-01 --end 2022-05-01
     """
@@ -89,6 +111,7 @@ def train(
         **given_series(settings, symbol, market, interval),
         **_models(settings, feature_set, regimes, contamination, seed),
         **given_span(start, end),
+        **only_given(promote=promote),
     }
     run_and_tell("02_train", options, parameter, settings, timeout)
 

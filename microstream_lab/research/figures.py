@@ -54,6 +54,10 @@ FIGURES: Final = {
     "bars": Figure("bars"),
     "version": Figure("bundle version"),
     "converged": Figure("best start converged"),
+    "decision": Figure("the gate says"),
+    "promoted": Figure("promoted"),
+    "champion": Figure("judged against"),
+    "reasons": Figure("why"),
     "agreement": Figure("agreement of successive refits"),
     "deflated_sharpe": Figure("probability of skill (deflated Sharpe)"),
 }

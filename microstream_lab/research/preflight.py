@@ -10,6 +10,7 @@ from typing import Any
 
 from microstream_lab.errors import DataError, ParameterError
 from microstream_lab.features import feature_names
+from microstream_lab.research.challenge import require_promote
 from microstream_lab.research.inputs import series_there
 from microstream_lab.research.lineup import DEFAULT_RECIPE, lineup
 from microstream_lab.research.notebooks import find_notebook, read_source
@@ -36,8 +37,8 @@ def preflight(notebook: str, given: Mapping[str, Any], settings: Settings) -> No
     Raises
     ------
     MicrostreamError
-        At an unknown series, feature set, baseline or version, or a number of regimes or a
-        contamination that no model takes.
+        At an unknown series, feature set, baseline, version or way to promote, or a number of
+        regimes or a contamination that no model takes.
     """
     path = find_notebook(notebook, settings)
     defaults = notebook_parameters(read_source(path), path.name).values()
@@ -57,6 +58,8 @@ def _check_recipe(values: Mapping[str, Any]) -> None:
     n_regimes = values.get("n_regimes", _FEWEST)
     if not _FEWEST <= n_regimes <= _MOST:
         raise ParameterError(f"n_regimes: found {n_regimes}, expected {_FEWEST} to {_MOST}")
+    if "promote" in values:
+        require_promote(str(values["promote"]))
     contamination = values.get("contamination", 0.05)
     if not 0 < contamination <= 0.5:
         raise ParameterError(f"contamination: found {contamination}, expected a share in (0, 0.5]")

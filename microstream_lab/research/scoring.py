@@ -20,7 +20,14 @@ import pandas as pd
 from microstream_lab.research.bootstrap import day_starts, interval_of_sums
 from microstream_lab.schema import interval_us
 
-__all__ = ["Outcomes", "area_under_curve", "reliability", "score", "variance_explained"]
+__all__ = [
+    "Outcomes",
+    "area_under_curve",
+    "moments",
+    "reliability",
+    "score",
+    "variance_explained",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -93,8 +100,8 @@ class _Sums:
         error = np.where(judged, (crisis - outcomes.rough) ** 2, 0.0)
         columns: dict[str, Sequence[npt.NDArray[Any]]] = {
             **self._stays(regime, outcomes.index),
-            "volatility": _moments(self._inside(regime), judged, outcomes.volatility),
-            "amihud": _moments(self._inside(regime), liquid, outcomes.amihud),
+            "volatility": moments(self._inside(regime), judged, outcomes.volatility),
+            "amihud": moments(self._inside(regime), liquid, outcomes.amihud),
             "brier": [judged, error],
         }
         self.ranked = {name: (x[mask], event[mask]) for name, (mask, x, event) in ranked.items()}
@@ -195,7 +202,7 @@ def reliability(probability: Floats, events: Bools, n_bins: int = 10) -> pd.Data
     return table.set_index(table.index / n_bins)
 
 
-def _moments(inside: list[Bools], judged: Bools, values: Floats) -> list[Floats]:
+def moments(inside: list[Bools], judged: Bools, values: Floats) -> list[Floats]:
     """Count, sum and sum of squares by class; centred, so that their differences are exact."""
     centred = np.where(judged, values - np.nanmean(values) if judged.any() else 0.0, 0.0)
     parts = []
