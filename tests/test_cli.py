@@ -36,6 +36,7 @@ n_regimes = 3
 contamination = 0.05
 seed = 0
 cost_bps = 1.0
+promote = "auto"
 """
 TO_EVALUATE = """
 symbol = "SIMUSDT"
@@ -135,7 +136,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def commands() -> list[list[str]]:
     """Every command there is, found by asking for help."""
-    groups = {"models": "list show promote rollback", "runs": "list show open diff prune"}
+    groups = {"models": "list show promote rollback diff", "runs": "list show open diff prune"}
     groups |= {"store": "coverage export sql", "schedule": "run", "notebooks": "new check"}
     names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
     names += ("doctor", "schedule", "sweep")
@@ -297,6 +298,66 @@ def test_models_are_listed_shown_promoted_and_rolled_back(run: Any, home: Path) 
     assert registry.current(*SERIES) == "v0001"
     refused = run("models", "promote", "BTCUSDT", "v0009")
     assert (refused.code, registry.current(*SERIES)) == (1, "v0001")
+
+
+def test_models_list_goes_on_past_one_that_cannot_be_read(run: Any, home: Path) -> None:
+    registry = Registry(home / "models")
+    bundle = train_bundle(make_bars(600), n_regimes=2, n_starts=1)
+    registry.save(bundle)
+    registry.save(bundle, {"decision": "hold", "reasons": ["too little to tell"]})
+    (home / "models/spot/BTCUSDT/1m/v0001/bundle.json").write_text("{")
+    outcome = run("models", "list")
+    assert outcome.code == 0
+    assert [line.split()[3:5] for line in outcome.out.splitlines()[1:]] == [
+        ["v0001", "unreadable"],
+        ["v0002", "hold"],
+    ]
+    assert "v0001/bundle.json" in outcome.err
+    promoted = run("models", "promote", "BTCUSDT", "v0002")
+    assert (promoted.code, promoted.err) == (
+        0,
+        "in training the gate said hold: too little to tell\n",
+    )
+
+
+def test_models_diff_tells_settings_range_and_how_alike_the_labels_are(
+    run: Any, home: Path
+) -> None:
+    registry, bars = Registry(home / "models"), make_bars(900)
+    registry.save(train_bundle(bars[:600], "seed", n_starts=1))
+    registry.save(train_bundle(bars, "seed", n_starts=1, contamination=0.1))
+    registry.save(train_bundle(bars, "seed", n_regimes=2, n_starts=1))
+    words = ("models", "diff", "BTCUSDT", "v0001", "v0002")
+    assert "no bars of spot BTCUSDT 1m in the store to compare by" in run(*words).out
+    store_of(home).write_bars(bars)
+    outcome = run(*words)
+    assert outcome.code == 0, outcome.err
+    lines = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines()}
+    assert lines["options.contamination"] == ["0.05", "0.1"]
+    assert lines["training.n_bars"] == ["600", "900"]
+    assert "options.seed" not in lines
+    bundles = [registry.load(*SERIES, version) for version in ("v0001", "v0002")]
+    told = [bundle.signals(bars)["regime"] for bundle in bundles]
+    both = (told[0] >= 0) & (told[1] >= 0)
+    alike = (told[0] == told[1])[both].mean()
+    assert f"labels: {alike:.1%} of {both.sum()} bars alike" in outcome.out
+    assert outcome.out.count("of its bars in common") == 3
+    other = run("models", "diff", "BTCUSDT", "v0002", "v0003")
+    assert "regimes: 3 and 2, not to be matched by name" in other.out
+    same = run("models", "diff", "BTCUSDT", "v0002", "v0002")
+    assert "all that is told" in same.out
+    assert "labels: 100.0%" in same.out
+    assert run("models", "diff", "BTCUSDT", "v0001", "v0009").code == 1
+
+
+def test_train_hands_the_way_to_promote_to_the_notebook_and_refuses_another(
+    run: Any, stored: Path, given: list[dict[str, Any]]
+) -> None:
+    assert run("train", "--promote", "never").code == 0
+    assert given[-1]["promote"] == "never"
+    refused = run("train", "--promote", "yes")
+    assert refused.code == 2
+    assert "found 'yes', expected one of auto always never" in refused.err
 
 
 def test_options_become_parameters_and_the_rest_is_left_to_the_notebook(
