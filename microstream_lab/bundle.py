@@ -18,6 +18,7 @@ import pandas as pd
 from microstream_lab.engine import signals_from_bars
 from microstream_lab.features import FEATURES, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
+from microstream_lab.models.drift import DriftReference
 from microstream_lab.models.levels import LevelModel
 from microstream_lab.models.regime import RegimeModel
 from microstream_lab.models.scaler import FeatureScaler
@@ -59,6 +60,8 @@ class ModelBundle:
         Options of the training, seed included.
     versions : mapping
         Versions of Python and of the libraries that fitted the models.
+    drift : DriftReference or None
+        What the training was like, to be compared with what comes; None in older bundles.
     """
 
     bundle_id: str
@@ -80,6 +83,7 @@ class ModelBundle:
     data_hash: str
     options: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
+    drift: DriftReference | None = None
 
     @property
     def n_regimes(self) -> int:
@@ -150,6 +154,7 @@ class ModelBundle:
                 "mean": self.scaler.mean_.tolist(),
                 "scale": self.scaler.scale_.tolist(),
             },
+            "drift": None if self.drift is None else self.drift.describe(),
             "anomaly": {"threshold": self.detector.threshold_},
             "regimes": {
                 **model.details(),

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.bundle import ModelBundle, library_versions
+from microstream_lab.drift import drift_reference
 from microstream_lab.errors import FitError
 from microstream_lab.features import FEATURE_SETS, feature_names, features_from_bars
 from microstream_lab.models.filter import sequence_steps
@@ -113,6 +114,7 @@ def train_bundle(
     lengths = _sequence_lengths(bars, usable)
     regime_model = make_regime_model(names, options, horizon, n_jobs)
     regime_model.fit(rows, lengths=lengths, volatility=outcome)
+    steps = sequence_steps(lengths)
     return ModelBundle(
         feature_set=_set_name(names),
         features=names,
@@ -120,10 +122,11 @@ def train_bundle(
         scaler=scaler,
         detector=make_detector(names, options).fit(rows),
         regime_model=regime_model,
-        stress_by_regime=_stress(regime_model, rows, lengths, outcome),
+        stress_by_regime=_stress(regime_model, rows, steps, outcome),
         stress_horizon=horizon,
         options=options,
         versions=library_versions(),
+        drift=drift_reference(names, raw, scaler, regime_model, steps, series_key(bars)[2]),
         **_provenance(bars, {**options, "features": names, "window": window}),
     )
 
@@ -193,10 +196,10 @@ def _sequence_lengths(bars: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> list
 def _stress(
     model: RegimeModel | LevelModel,
     rows: npt.NDArray[np.float64],
-    lengths: list[int],
+    steps: npt.NDArray[np.int64] | None,
     outcome: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    return weighted_means(outcome, model.filtered_probs(rows, sequence_steps(lengths)))
+    return weighted_means(outcome, model.filtered_probs(rows, steps))
 
 
 def _set_name(names: tuple[str, ...]) -> str:
