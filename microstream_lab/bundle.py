@@ -130,7 +130,6 @@ class ModelBundle:
 
     def describe(self) -> dict[str, Any]:
         """Everything a person or another program wants to know, ready for JSON."""
-        model = self.regime_model
         return {
             "bundle_id": self.bundle_id,
             "market": self.market,
@@ -156,20 +155,24 @@ class ModelBundle:
             },
             "drift": None if self.drift is None else self.drift.describe(),
             "anomaly": {"threshold": self.detector.threshold_},
-            "regimes": {
-                **model.details(),
-                "converged": model.converged_,
-                "starts": model.starts_,
-                "startprob": model.startprob_.tolist(),
-                "transmat": model.transmat_.tolist(),
-                "means": model.means_.tolist(),
-                "covars": model.covars_.tolist(),
-                "occupancy": model.occupancy_.tolist(),
-                "expected_durations": model.expected_durations().tolist(),
-                "state_means": self.state_means().to_dict("list"),
-                "stress_horizon": self.stress_horizon,
-                "stress_by_regime": self.stress_by_regime.tolist(),
-            },
+            "regimes": self._describe_regimes(),
+        }
+
+    def _describe_regimes(self) -> dict[str, Any]:
+        model = self.regime_model
+        return {
+            **model.details(),
+            "converged": model.converged_,
+            "starts": model.starts_,
+            "startprob": model.startprob_.tolist(),
+            "transmat": model.transmat_.tolist(),
+            "means": model.means_.tolist(),
+            "covars": model.covars_.tolist(),
+            "occupancy": model.occupancy_.tolist(),
+            "expected_durations": model.expected_durations().tolist(),
+            "state_means": self.state_means().to_dict("list"),
+            "stress_horizon": self.stress_horizon,
+            "stress_by_regime": self.stress_by_regime.tolist(),
         }
 
 

@@ -5,10 +5,9 @@ Invariant: a report knows the signals up to its bar and no later one; both faces
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -22,53 +21,18 @@ from microstream_lab.models.drift import (
     learn_drift,
     stability_index,
 )
+from microstream_lab.models.drift_report import DriftReport
 from microstream_lab.models.filter import RegimeFilter
 from microstream_lab.models.levels import LevelModel
 from microstream_lab.models.scaler import FeatureScaler
 from microstream_lab.schema import Signal, interval_us
 
-__all__ = ["DriftReport", "DriftWatch", "drift_from_signals", "drift_reference", "drift_window"]
+__all__ = ["DriftWatch", "drift_from_signals", "drift_reference", "drift_window"]
 
 FloatArray = npt.NDArray[np.float64]
 
 _DAY_US: Final = 86_400_000_000
 _WINDOW: Final = range(96, 10_001)
-
-
-class DriftReport(msgspec.Struct, frozen=True):
-    """How far the bars up to `open_time` (us) are from the training of a bundle.
-
-    `features` and `regimes` are PSI, `shortfall` nats per bar that the log likelihood lies below
-    the training's. `n_bars` of `window` were compared. `alarms` names what is beyond its limit,
-    none before the window is full.
-    """
-
-    market: str
-    symbol: str
-    interval: str
-    open_time: int
-    bundle_id: str
-    n_bars: int
-    window: int
-    features: dict[str, float]
-    regimes: float
-    shortfall: float
-    alarms: tuple[str, ...] = ()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the window is, so that alarms would be raised."""
-        return self.n_bars >= self.window
-
-    def __str__(self) -> str:
-        if not self.alarms:
-            return "like the training"
-        told = {**self.features, "regimes": self.regimes}
-        parts = [
-            f"{name} {told[name]:.2f}" if name in told else f"{name} -{self.shortfall:.2f} nats"
-            for name in self.alarms
-        ]
-        return f"unlike any day of the training: {', '.join(parts)}"
 
 
 class DriftModel(Protocol):
@@ -138,8 +102,7 @@ class DriftWatch:
         """Take the next signal; None if it is not later than the last, or tells no regime."""
         if signal.open_time <= self._last or signal.regime < 0:
             return None
-        values = np.array([[signal.features[name] for name in self.bundle.features]])
-        self._add(np.array([signal.open_time]), values, np.array([signal.regime]))
+        self.extend([signal])
         return self.report(signal.market, signal.symbol)
 
     def fill(self, signals: pd.DataFrame) -> None:
@@ -148,6 +111,15 @@ class DriftWatch:
         known = (signals["regime"] >= 0).to_numpy() & (times > self._last)
         values = signals[list(self.bundle.features)].to_numpy(np.float64)[known]
         self._add(times[known], values, signals["regime"].to_numpy()[known])
+
+    def extend(self, signals: Sequence[Signal]) -> None:
+        """Take several signals at once, passing over those that :meth:`update` would."""
+        later = [each for each in signals if each.regime >= 0 and each.open_time > self._last]
+        if later:
+            names = self.bundle.features
+            values = np.array([[each.features[name] for name in names] for each in later])
+            regimes = np.array([each.regime for each in later])
+            self._add(np.array([each.open_time for each in later]), values, regimes)
 
     def report(self, market: str, symbol: str) -> DriftReport:
         """How far the window is from the training now."""

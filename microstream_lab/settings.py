@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = "localhost:9092"
     kafka_raw_bars_topic: str = "market_raw_bars"
     kafka_regime_signals_topic: str = "market_regime_signals"
+    drift_requests_training: bool = False
     microstream_home: Path = Field(default_factory=default_home)
     microstream_offline: bool = False
 
@@ -139,6 +140,11 @@ class Settings(BaseSettings):
     def runs_path(self) -> Path:
         """Executed notebooks and their reports."""
         return self.path("data", "runs")
+
+    @property
+    def requests_path(self) -> Path:
+        """Trainings that were asked for and not run yet."""
+        return self.path("data", "requests")
 
     def names_of_regimes(self, n_regimes: int) -> tuple[str, ...]:
         """Names of `n_regimes` regimes, calmest first: the user's, the usual or numbered ones."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from microstream_lab.errors import BundleMismatchError, MicrostreamError
+from microstream_lab.errors import BundleError, BundleMismatchError, MicrostreamError
 from microstream_lab.live.tidings import Model
 from microstream_lab.settings import Settings
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # models load after the first bars are on the screen
     from microstream_lab.bundle import ModelBundle
     from microstream_lab.registry import Registry
 
-__all__ = ["Chosen", "Shelf", "train_provisional"]
+__all__ = ["Chosen", "Shelf", "suited", "train_provisional"]
 
 Series = tuple[str, str, str]
 
@@ -67,11 +67,18 @@ class Shelf:
         Where the registry is.
     series : tuple of str
         Market, symbol and interval.
+
+    Attributes
+    ----------
+    in_use : Chosen or None
+        What the session scores with.
     """
 
     def __init__(self, settings: Settings, series: Series) -> None:
         self._settings, self._series = settings, series
         self._refused = ""
+        self._due: Chosen | None = None
+        self.in_use: Chosen | None = None
 
     @cached_property
     def _registry(self) -> Registry:
@@ -108,29 +115,61 @@ class Shelf:
         bundle = self._registry.load(symbol, interval, version, market)
         return Chosen(bundle, version, pinned=wanted is not None)
 
-    def newer(self, now: Chosen | None) -> Chosen | None:
-        """The current bundle of the registry if it is not the one in use.
+    def look(self) -> None:
+        """See which bundle is due at the next bar: the current one, unless it is in use.
 
         Raises
         ------
-        MicrostreamError
+        BundleError
             If it cannot be used; that version is not offered again.
         """
+        using, due = self.in_use, self._due
+        if using is not None and using.pinned:
+            return
         market, symbol, interval = self._series
-        if now is not None and now.pinned:
-            return None
         version = self._registry.current(symbol, interval, market)
-        if version is None or version in (self._refused, now.version if now else ""):
-            return None
-        try:
-            return Chosen(self._registry.load(symbol, interval, version, market), version)
-        except MicrostreamError:
-            self.refuse(version)
-            raise
+        if version is None or version in (self._refused, using.version if using else ""):
+            self._due = None  # also after a rollback, should another have been due
+        elif due is None or due.version != version:
+            try:
+                bundle = self._registry.load(symbol, interval, version, market)
+            except MicrostreamError as error:
+                self.refuse(version)
+                raise BundleError(f"the new bundle cannot be used: {error}") from error
+            self._due = Chosen(bundle, version)
+
+    def take(self) -> Chosen | None:
+        """The bundle that is due, once; None if none is."""
+        due, self._due = self._due, None
+        in_use = self.in_use.version if self.in_use else ""
+        return None if due is None or due.version == in_use else due
 
     def refuse(self, version: str) -> None:
         """Do not offer this version again."""
-        self._refused = version
+        self._refused, self._due = version, None
+
+
+def suited(
+    wanted: ModelBundle | str | None, asked: Series, series: Series
+) -> tuple[ModelBundle | str | None, str]:
+    """The bundle asked for, unless the series it was asked for is not the one we have; and a word.
+
+    Parameters
+    ----------
+    wanted : ModelBundle, str or None
+        A bundle, a version of the registry, or whatever is current.
+    asked, series : tuple of str
+        Market, symbol and interval, as asked for and as they turned out.
+    """
+    symbol = None if wanted is None or isinstance(wanted, str) else wanted.symbol
+    name = " ".join(series[1:])
+    if wanted is None or symbol == series[1]:
+        return wanted, ""
+    if series != asked:
+        return None, f"the bundle asked for is not made for {name} and is not used"
+    if symbol is not None:
+        return wanted, f"{name} is scored with a bundle of {symbol}, as asked for"
+    return wanted, ""
 
 
 def train_provisional(bars: pd.DataFrame, settings: Settings) -> Chosen:

@@ -15,7 +15,8 @@ import pandas as pd
 
 from microstream_lab.errors import MicrostreamError
 from microstream_lab.live.background import in_thread, together
-from microstream_lab.live.bundles import Chosen, Shelf, train_provisional
+from microstream_lab.live.bundles import Chosen, Shelf, suited, train_provisional
+from microstream_lab.live.drift_desk import DriftDesk, told
 from microstream_lab.live.history import fetch_since, usable
 from microstream_lab.live.keeper import Keeper
 from microstream_lab.live.links import watch_links
@@ -32,7 +33,7 @@ from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
 if TYPE_CHECKING:
-    from microstream_lab.bundle import ModelBundle
+    pass
 
 __all__ = ["Course"]
 
@@ -80,9 +81,9 @@ class Course:
         self._step = interval_us(options.interval)
         self.series = options.series
         self._shelf = Shelf(settings, self.series)
-        self._chosen: Chosen | None = None
-        self._next: Chosen | None = None
+        self._drift = DriftDesk(options.on_drift)
         self._problems: dict[str, str] = {}
+        self._is_at_hand = False
         self.n_bars = self.n_trades = 0
         self.is_live = False
 
@@ -135,9 +136,9 @@ class Course:
             self._shelf = Shelf(self._settings, self.series)
             if place.banner:
                 self._say(place.banner, "banner")
-            is_at_hand = place.market == "sim" and options.source != "binance"
             # A simulated market at hand knows all its bars, and for certain.
-            stored = pd.DataFrame() if is_at_hand else await self._stored()
+            self._is_at_hand = place.market == "sim" and options.source != "binance"
+            stored = pd.DataFrame() if self._is_at_hand else await self._stored()
             self._show(usable(stored, self._n_kept, _now()))
             self._show(await self._fetched(place, stored))
             await self._begin(place)
@@ -160,9 +161,9 @@ class Course:
     def _name(self) -> str:
         return " ".join(self.series[1:])
 
-    async def _stored(self, before: pd.Timestamp | None = None) -> pd.DataFrame:
+    async def _stored(self, before: object = None, n_bars: int = 0) -> pd.DataFrame:
         """The latest stored bars; none if somebody holds the store for too long."""
-        wanted = (self._store, self.series, self._n_kept, before)
+        wanted = (self._store, self.series, n_bars or self._n_kept, before)
         try:
             async with asyncio.timeout(_READ_S):
                 return await in_thread("reading the store", recent, *wanted)
@@ -189,7 +190,9 @@ class Course:
 
     async def _begin(self, place: Place | None) -> None:
         """Choose or train the bundle and show the past with its signals."""
-        wanted = self._wanted()
+        wanted, word = suited(self._options.bundle, self._options.series, self.series)
+        if word:
+            self._say(word)
         chosen = await in_thread("loading the bundle", self._shelf.choose, wanted)
         if chosen is None:
             chosen = await self._makeshift(place)
@@ -197,19 +200,6 @@ class Course:
             await self._swap(chosen)
         self.is_live = True
         self._tell([])
-
-    def _wanted(self) -> ModelBundle | str | None:
-        """The bundle asked for, unless the series it was asked for is not the one we have."""
-        wanted = self._options.bundle
-        symbol = None if wanted is None or isinstance(wanted, str) else wanted.symbol
-        if wanted is None or symbol == self.series[1]:
-            return wanted
-        if self.series != self._options.series:
-            self._say(f"the bundle asked for is not made for {self._name} and is not used")
-            return None
-        if symbol is not None:
-            self._say(f"{self._name} is scored with a bundle of {symbol}, as asked for")
-        return wanted
 
     async def _makeshift(self, place: Place | None) -> Chosen | None:
         """A bundle trained on the spot; None, and a word about it, if history does not suffice."""
@@ -258,10 +248,11 @@ class Course:
         else:
             scored = await in_thread("scoring repaired bars", scorer.take, bars)
         self.n_bars += sum(bar.open_time > newest for bar in bars)
-        told: list[Scored | Gap] = [*gaps, *scored]
-        self._keeper.add(told)
+        drift = self._drift.take(scored)
+        self._keeper.add([*gaps, *scored, *drift])
         # How a first bar finds its beginning is no gap of anybody's making.
-        self._tell([each for each in told if not _is_start(each)])
+        seen = (gap for gap in gaps if gap.cause != "start")
+        self._tell([*seen, *scored, *map(told, drift)])
 
     async def _beside(self) -> None:
         """Once a second: store what there is, and look for a new bundle."""
@@ -273,19 +264,19 @@ class Course:
                 self._say_once(
                     "dropped", f"{n:,} bars will never be stored: too many wait", "error"
                 )
-            if self.is_live and self._next is None:
-                await self._look_for_a_newer_bundle()
+            if self.is_live:
+                await self._try("loading the bundle", self._shelf.look)
+                await self._try("answering drift", self._drift.speak)
 
-    async def _look_for_a_newer_bundle(self) -> None:
+    async def _try(self, what: str, function: Callable[[], None]) -> None:
         try:
-            self._next = await in_thread("loading the bundle", self._shelf.newer, self._chosen)
+            await in_thread(what, function)
         except MicrostreamError as error:
-            self._say_once("bundle", f"the new bundle cannot be used: {error}", "error")
+            self._say_once(what, str(error), "error")
 
     async def _swap_if_due(self) -> None:
         """Change bundles between two bars; one that cannot score them is refused."""
-        chosen, self._next = self._next, None
-        if chosen is None:
+        if (chosen := self._shelf.take()) is None:
             return
         try:
             await self._swap(chosen)
@@ -296,10 +287,15 @@ class Course:
     async def _swap(self, chosen: Chosen) -> None:
         """Score with this bundle; the past is shown anew only if it has to be."""
         scored = await in_thread("changing bundles", self._scorer.swap, chosen.bundle)
-        alike = chosen.looks_like(self._chosen)
-        self._chosen = chosen
+        alike = chosen.looks_like(self._shelf.in_use)
+        self._shelf.in_use = chosen
         since = self._scorer.last_open_time + self._step
         self._tell([chosen.told(since), *([] if alike else scored)])
+        past, bundle = pd.DataFrame(), chosen.bundle
+        if scored and bundle.drift is not None and not self._is_at_hand:
+            n_bars = bundle.drift.window + bundle.warmup_bars
+            past = await self._stored(scored[0].bar.open_time, n_bars)
+        await in_thread("looking back for drift", self._drift.begin, bundle, past, scored)
 
     def _say(self, text: str, kind: NoteKind = "note") -> None:
         self._tell([Note(_now(), text, kind)])
@@ -309,10 +305,6 @@ class Course:
         if text and text != self._problems.get(about):
             self._say(text, kind)
         self._problems[about] = text
-
-
-def _is_start(told: Scored | Gap) -> bool:
-    return isinstance(told, Gap) and told.cause == "start"
 
 
 def _now() -> int:

@@ -1,4 +1,4 @@
-"""Stores what a live session has closed and scored, a little later and off its loop.
+"""Stores what a live session has closed, scored and told of drift, a little later and off its loop.
 
 Invariant: what cannot be stored now is tried again; the queue is bounded, and what had to be
 dropped from it is counted and told, never lost silently.
@@ -10,15 +10,18 @@ import logging
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeAlias
 
 from microstream_lab.errors import MicrostreamError
 from microstream_lab.live.background import in_thread
 from microstream_lab.live.tidings import Scored
+from microstream_lab.models.drift_report import DriftReport
 from microstream_lab.schema import Gap
 from microstream_lab.store import Store
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Kept"]
+
+Kept: TypeAlias = Scored | Gap | DriftReport
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ _MOST: Final = 20_000
 
 
 class Keeper:
-    """Bars, signals and gaps on their way into a store.
+    """Bars, signals, gaps and drift on their way into a store.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ class Keeper:
         self.store = store
         self.n_dropped = 0
         self._most = most
-        self._waiting: deque[Scored | Gap] = deque()
+        self._waiting: deque[Kept] = deque()
         self._n_written = 0
 
     @property
@@ -53,7 +56,7 @@ class Keeper:
         """How many bars and gaps are not stored yet."""
         return len(self._waiting)
 
-    def add(self, tidings: Iterable[Scored | Gap]) -> None:
+    def add(self, tidings: Iterable[Kept]) -> None:
         """Have these stored with the next :meth:`flush`."""
         if self.store is None:
             return
@@ -83,8 +86,9 @@ class Keeper:
         return ""
 
 
-def _write(store: Store, batch: list[Scored | Gap]) -> None:
+def _write(store: Store, batch: list[Kept]) -> None:
     scored = [each for each in batch if isinstance(each, Scored)]
     store.write_bars([each.bar for each in scored])
     store.write_signals([each.signal for each in scored if each.signal is not None])
     store.write_gaps([each for each in batch if isinstance(each, Gap)])
+    store.write_drift([each for each in batch if isinstance(each, DriftReport)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from microstream_lab.live.drift_desk import OnDrift
 from microstream_lab.live.sources import SourceName
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class CourseOptions:
     end: object
     seed: int
     stores: bool = True
+    on_drift: OnDrift | None = None
 
     @property
     def series(self) -> tuple[str, str, str]:

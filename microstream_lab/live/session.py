@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -19,7 +20,9 @@ from microstream_lab.errors import MicrostreamError, SettingsError
 from microstream_lab.live.background import Background
 from microstream_lab.live.bulletin import Bulletin, Phase
 from microstream_lab.live.course import Course
+from microstream_lab.live.drift_desk import OnDrift
 from microstream_lab.live.options import CourseOptions
+from microstream_lab.live.requests import request_training
 from microstream_lab.live.session_status import SessionStatus
 from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.state import MonitorState, Picture
@@ -67,6 +70,9 @@ class LiveSession:
         Of the simulated market.
     settings : Settings, optional
         Loaded if not given.
+    on_drift : callable, optional
+        Called with a :class:`DriftReport` whenever a drift alarm begins, in a thread of its own; by
+        default a training is asked for if ``DRIFT_REQUESTS_TRAINING`` is set.
 
     Notes
     -----
@@ -92,6 +98,7 @@ class LiveSession:
         end: object = None,
         seed: int = 0,
         settings: Settings | None = None,
+        on_drift: OnDrift | None = None,
     ) -> None:
         self.settings = settings = settings or Settings.load()
         market = market or settings.market
@@ -104,6 +111,7 @@ class LiveSession:
         self._options = CourseOptions(
             *(symbol.upper(), interval, source, bundle, market, window, speed, start, end, seed),
             stores=store is not False,
+            on_drift=on_drift or _usual_answer(settings),
         )
         self._course = Course(self._options, settings, self._store, self._take)
         self._background = Background(f"live {symbol.upper()}", self._course.run, self._ended_with)
@@ -157,6 +165,7 @@ class LiveSession:
             speed=speed or options.speed,
             seed=options.seed,
             settings=self.settings,
+            on_drift=options.on_drift,
         )
 
     def start(self) -> Self:
@@ -286,6 +295,10 @@ class LiveSession:
 
 
 atexit.register(LiveSession._stop_all)
+
+
+def _usual_answer(settings: Settings) -> OnDrift | None:
+    return partial(request_training, settings) if settings.drift_requests_training else None
 
 
 def _require(holds: bool, found: str, expected: str) -> None:

@@ -13,13 +13,15 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from microstream_lab.live.tidings import Link, Model, Note, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Drift, Link, Model, Note, Scored, Stale, Ticks, Tiding
 from microstream_lab.live.window import Columns, Window
 from microstream_lab.schema import PARTIAL, Bar, Gap, Signal, interval_us
 
 __all__ = ["Health", "LogEntry", "LogKind", "MonitorState", "Picture"]
 
-LogKind = Literal["regime", "anomaly", "gap", "repair", "link", "model", "stale", "note", "error"]
+LogKind = Literal[
+    "regime", "anomaly", "gap", "repair", "link", "model", "stale", "drift", "note", "error"
+]
 
 _S: Final = 1_000_000
 _RATE_OVER: Final = 5 * _S
@@ -44,7 +46,7 @@ class Health:
 
     ``trades_per_s`` over the last five seconds; ``lag_us`` from the last trade to its receipt;
     ``latency_us`` from trade to drawn, median and 99th percentile; gaps that are open and that
-    were repaired; connections lost.
+    were repaired; connections lost; ``drift`` from the training, None if it is not told.
     """
 
     trades_per_s: float
@@ -54,6 +56,7 @@ class Health:
     gaps_repaired: int
     reconnects: int
     stale_since: int | None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class MonitorState:
         self._stale_since: int | None = None
         self._log: deque[LogEntry] = deque(maxlen=_LOGGED)
         self._banner = ""
+        self._drift: Drift | None = None
         self._revision = self._n_events = 0
 
     @property
@@ -143,6 +147,8 @@ class MonitorState:
                 self._stale_since = tiding.since
                 silent_s = (tiding.detected_at - tiding.since) / _S
                 self._write(tiding.detected_at, "stale", f"no trade for {silent_s:.1f} s")
+            case Drift():
+                self._drift_to(tiding)
             case Note():
                 self._note(tiding)
 
@@ -217,6 +223,7 @@ class MonitorState:
 
     def _swap(self, model: Model) -> None:
         before, self._model = self._model, model
+        self._drift = None
         self._revision += 1
         if before is None or (before.features, before.n_regimes) != (
             model.features,
@@ -249,6 +256,12 @@ class MonitorState:
             self._write(link.at, "link", "connecting again")
         self._link = link
 
+    def _drift_to(self, drift: Drift) -> None:
+        before = self._drift.alarms if self._drift is not None else ()
+        self._drift = drift
+        if bool(before) != bool(drift.alarms):
+            self._write(drift.at, "drift", f"drift: {drift.text}")
+
     def _note(self, note: Note) -> None:
         if note.kind == "banner":
             self._banner = note.text
@@ -270,4 +283,5 @@ class MonitorState:
             gaps_repaired=self._repaired,
             reconnects=self._link.losses,
             stale_since=self._stale_since,
+            drift=self._drift,
         )

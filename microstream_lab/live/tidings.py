@@ -13,7 +13,7 @@ import msgspec
 from microstream_lab.market.feed.records import Stale
 from microstream_lab.schema import Bar, Gap, Signal
 
-__all__ = ["Link", "Model", "Note", "NoteKind", "Scored", "Stale", "Ticks", "Tiding"]
+__all__ = ["Drift", "Link", "Model", "Note", "NoteKind", "Scored", "Stale", "Ticks", "Tiding"]
 
 NoteKind = Literal["note", "banner", "error"]
 
@@ -72,4 +72,19 @@ class Note(msgspec.Struct, frozen=True, gc=False):
     kind: NoteKind = "note"
 
 
-Tiding = Ticks | Scored | Model | Link | Note | Stale | Gap
+class Drift(msgspec.Struct, frozen=True):
+    """How far the latest bars are from the training of the bundle, as of `at` (us).
+
+    `psi` is the largest of any feature; `n_bars` of `window` are counted. `alarms` names what is
+    beyond its limit and `text` says it in words.
+    """
+
+    at: int
+    psi: float
+    n_bars: int
+    window: int
+    alarms: tuple[str, ...]
+    text: str
+
+
+Tiding = Ticks | Scored | Model | Link | Note | Stale | Gap | Drift

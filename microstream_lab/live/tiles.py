@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from microstream_lab import theme
 from microstream_lab.live.state import LogEntry, Picture
+from microstream_lab.live.tidings import Drift
 
 __all__ = ["event_rows", "health_items", "tile_data", "utc"]
 
@@ -24,6 +25,7 @@ _COLORS: Final = {
     "gap": theme.ANOMALY,
     "error": theme.ANOMALY,
     "stale": theme.ANOMALY,
+    "drift": theme.ANOMALY,
     "repair": theme.STRATEGY,
     "link": theme.STRATEGY,
     "model": theme.PRICE,
@@ -66,6 +68,7 @@ def health_items(picture: Picture, now: int) -> list[Json]:
         },
         {"label": "reconnects", "value": str(health.reconnects)},
         {"label": "bundle", "value": name},
+        _drift(health.drift),
     ]
 
 
@@ -79,6 +82,19 @@ def event_rows(picture: Picture) -> list[Json]:
 def utc(at: int) -> str:
     """A time (us) of day, UTC."""
     return datetime.fromtimestamp(at / 1e6, UTC).strftime("%H:%M:%S")
+
+
+def _drift(drift: Drift | None) -> Json:
+    """How far the latest bars are from the training; it takes a day of bars to tell."""
+    if drift is None:
+        return {"label": "drift", "value": _DASH}
+    if drift.alarms:
+        more = f" and {len(drift.alarms) - 1} more" if len(drift.alarms) > 1 else ""
+        return {"label": "drift", "value": f"{drift.alarms[0]}{more}", "alarm": True}
+    if drift.n_bars < drift.window:
+        share = drift.n_bars / drift.window
+        return {"label": "drift", "value": f"{share:.0%} of the bars it needs"}
+    return {"label": "drift", "value": "none"}
 
 
 def _regime(picture: Picture, step_us: int, now: int) -> Json:

@@ -19,6 +19,7 @@ from microstream_lab.store import journal
 from microstream_lab.store import signals as signals_table
 from microstream_lab.store.connection import EmbeddedFile, transaction
 from microstream_lab.store.coverage import Coverage, measure_coverage
+from microstream_lab.store.drift import DriftTable
 from microstream_lab.store.export import Table, export_series, series_in
 from microstream_lab.store.importer import import_staged, staged_files
 from microstream_lab.store.query import answer
@@ -35,8 +36,8 @@ FROM bars GROUP BY ALL ORDER BY ALL
 """
 
 
-class Store(RunBook):
-    """A DuckDB file of bars, signals, gaps and runs.
+class Store(RunBook, DriftTable):
+    """A DuckDB file of bars, signals, drift, gaps and runs.
 
     Parameters
     ----------

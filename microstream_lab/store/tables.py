@@ -133,7 +133,24 @@ DROP TABLE runs_of_version_2;
 CREATE TABLE jobs (job VARCHAR PRIMARY KEY, handled_until TIMESTAMPTZ NOT NULL);
 """
 
-MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3}
+_VERSION_4: Final = """
+CREATE TABLE drift (
+    market VARCHAR NOT NULL,
+    symbol VARCHAR NOT NULL,
+    interval VARCHAR NOT NULL,
+    open_time TIMESTAMPTZ NOT NULL,
+    bundle_id VARCHAR NOT NULL,
+    n_bars INTEGER NOT NULL,
+    "window" INTEGER NOT NULL,
+    features MAP(VARCHAR, DOUBLE) NOT NULL,
+    regimes DOUBLE NOT NULL,
+    shortfall DOUBLE NOT NULL,
+    alarms VARCHAR[] NOT NULL,
+    PRIMARY KEY (market, symbol, interval, open_time, bundle_id)
+);
+"""
+
+MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: _VERSION_4}
 """Version reached, and the SQL that reaches it from the version before."""
 
 
