@@ -72,7 +72,7 @@ class _Likelihood:
         self._mean = np.array([model.center_ if isinstance(model, LevelModel) else 0.0])
 
     def rows(self, values: FloatArray, steps: npt.NDArray[np.int64] | None) -> FloatArray:
-        rows = self._scaler.transform(values)
+        rows = self._scaler.scaled(values)
         if isinstance(self._model, LevelModel):
             forecasts = self._model.forecast_.predict(rows)
             rows = self._model.without_drift(forecasts, self._mean)[:, None]

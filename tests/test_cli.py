@@ -14,8 +14,10 @@ import nbformat
 import pytest
 from factories import make_bars
 from nbformat.v4 import new_code_cell, new_notebook
+from test_store_drift import report
 
 from microstream_lab.cli import main, workbench
+from microstream_lab.live.requests import pending_requests, request_training
 from microstream_lab.market.files import write_klines
 from microstream_lab.prepare import Prepared
 from microstream_lab.registry import Registry
@@ -348,6 +350,33 @@ def test_models_diff_tells_settings_range_and_how_alike_the_labels_are(
     assert "all that is told" in same.out
     assert "labels: 100.0%" in same.out
     assert run("models", "diff", "BTCUSDT", "v0001", "v0009").code == 1
+
+
+def test_trainings_asked_for_are_run_once_each_and_withdrawn(
+    run: Any, stored: Path, given: list[dict[str, Any]]
+) -> None:
+    assert run("train", "--requested").out == "no training is asked for\n"
+    settings = Settings.load()
+    for symbol, market in (("BTCUSDT", "um"), ("ETHUSDT", "spot")):
+        request_training(settings, report(symbol=symbol, market=market))
+    outcome = run("train", "--requested", "--seed", "3")
+    assert outcome.code == 0, outcome.err
+    assert {(each["market"], each["symbol"], each["seed"]) for each in given} == {
+        ("um", "BTCUSDT", 3),
+        ("spot", "ETHUSDT", 3),
+    }
+    assert "um BTCUSDT 1m: unlike any day of the training: range 0.50" in outcome.out
+    assert pending_requests(settings) == []
+
+
+def test_a_requested_training_that_fails_is_withdrawn_and_the_next_one_stays(
+    run: Any, stored: Path, given: list[dict[str, Any]]
+) -> None:
+    settings = Settings.load()
+    request_training(settings, report(symbol="NOBARSUSDT"), at=1)
+    request_training(settings, report(symbol="ETHUSDT"), at=2)
+    assert run("train", "--requested").code == 1
+    assert [request.symbol for request in pending_requests(settings)] == ["ETHUSDT"]
 
 
 def test_train_hands_the_way_to_promote_to_the_notebook_and_refuses_another(

@@ -25,7 +25,7 @@ from microstream_lab.live.live_figure import LiveFigure, mended
 from microstream_lab.live.monitor import RegimeMonitor
 from microstream_lab.live.session import LiveSession
 from microstream_lab.live.state import MonitorState, Picture
-from microstream_lab.live.tidings import Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Drift, Scored, Stale, Ticks, Tiding
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
 from microstream_lab.live.view import MonitorView, Scene
 from microstream_lab.live.watchlist import watchlist_rows
@@ -487,6 +487,20 @@ def test_stale_feed_and_open_gaps_are_alarms() -> None:
     price = tile_data(picture, MINUTE, START + 5_000_000, "x")[3]
     assert (price["detail"], price["alarm"]) == ("stale for 5 s", True)
     assert items["bundle"]["value"] == "v0001"
+
+
+def test_drift_is_a_health_item_and_an_alarm_once_it_is_beyond_any_day_of_the_training() -> None:
+    def item(*tidings: Tiding) -> tuple[str, bool]:
+        items = health_items(picture_of(make_model(), *tidings), START)
+        (found,) = (item for item in items if item["label"] == "drift")
+        return found["value"], found.get("alarm", False)
+
+    assert item() == ("\u2013", False)
+    assert item(Drift(START, 0.5, 360, 1440, (), "")) == ("25% of the bars it needs", False)
+    assert item(Drift(START, 0.5, 1440, 1440, (), "")) == ("none", False)
+    alarm = Drift(START, 0.5, 1440, 1440, ("range", "regimes"), "unlike")
+    assert item(alarm) == ("range and 1 more", True)
+    assert event_rows(picture_of(make_model(), alarm))[0]["text"] == "drift: unlike"
 
 
 def test_snapshot_is_a_page_that_fetches_nothing(watched: Any, tmp_path: Path) -> None:

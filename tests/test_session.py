@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,12 @@ from exchange_thread import ThreadedExchange, exchange_in_thread
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import MicrostreamError, SettingsError
+from microstream_lab.live.bundles import Shelf
+from microstream_lab.live.requests import pending_requests
 from microstream_lab.live.session import LiveSession
 from microstream_lab.market.exchange import EndlessMarket
 from microstream_lab.market.simulate import simulate_market
+from microstream_lab.models.drift import Reading
 from microstream_lab.registry import Registry
 from microstream_lab.schema import BAR_VALUES
 from microstream_lab.settings import Settings
@@ -110,8 +114,6 @@ def test_store_false_stores_nothing(settings: Settings, bundle: ModelBundle) -> 
 def test_without_a_bundle_one_is_trained_and_called_provisional(
     settings: Settings, bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
     promote(settings, dataclasses.replace(bundle, symbol="OTHERUSDT"))
     with LiveSession("SIMUSDT", source="binance", store=False, window=50) as session:
         session.wait(bars=1, timeout_s=60)
@@ -136,6 +138,85 @@ def test_promoted_bundle_takes_over_between_two_bars(
     stored = Store().signals("SIMUSDT", "1m", market="sim")["bundle_id"]
     assert stored.unique().tolist() == [bundle.bundle_id, other_bundle.bundle_id]
     assert picture.swaps == (int(stored.index[stored == other_bundle.bundle_id][0].value // 1_000),)
+
+
+def test_promotion_and_rollback_are_shown_with_the_bar_after_them(
+    settings: Settings,
+    bundle: ModelBundle,
+    other_bundle: ModelBundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three seconds a bar: the registry is looked at each second."""
+    with exchange_in_thread(
+        EndlessMarket(("SIMUSDT",), START, seed=3), speed=20.0, play_from=OPEN_FROM
+    ) as market:
+        monkeypatch.setenv("BINANCE_WS_URL", market.exchange.ws_url)
+        monkeypatch.setenv("BINANCE_REST_URL", market.exchange.rest_url)
+        first, registry = promote(settings, bundle), Registry(settings.models_path)
+        with LiveSession("SIMUSDT", source="binance", window=60) as session:
+            n_bars = session.wait(bars=1, timeout_s=60)
+            assert session.status().version == first
+            second = promote(settings, other_bundle)
+            n_bars = session.wait(bars=n_bars + 1, timeout_s=60)
+            assert session.status().version == second
+            assert registry.rollback("SIMUSDT", "1m", "sim") == first
+            n_bars = session.wait(bars=n_bars + 1, timeout_s=60)
+            assert session.status().version == first
+            session.wait(bars=n_bars + 1, timeout_s=60)
+            picture = session.picture()
+    told = [entry.text for entry in picture.log if entry.kind == "model"]
+    assert told == [f"bundle {version}" for version in (first, second, first)]
+    made_by = Store().signals("SIMUSDT", "1m", market="sim")["bundle_id"].tolist()
+    wanted = [bundle.bundle_id, other_bundle.bundle_id, bundle.bundle_id, bundle.bundle_id]
+    assert made_by[-4:] == wanted
+
+
+def test_promotion_taken_back_before_the_next_bar_changes_nothing(
+    settings: Settings, bundle: ModelBundle, other_bundle: ModelBundle
+) -> None:
+    first = promote(settings, bundle)
+    shelf = Shelf(settings, ("sim", "SIMUSDT", "1m"))
+    shelf.in_use = shelf.choose(None)
+    second = promote(settings, other_bundle)
+    shelf.look()
+    Registry(settings.models_path).rollback("SIMUSDT", "1m", "sim")
+    shelf.look()
+    assert shelf.take() is None
+    Registry(settings.models_path).promote("SIMUSDT", "1m", second, "sim")
+    shelf.look()
+    due = shelf.take()
+    assert due is not None
+    assert (due.version, first) == (second, "v0001")
+
+
+def test_drift_is_stored_shown_and_an_alarm_asks_for_a_training(
+    market: ThreadedExchange,
+    settings: Settings,
+    bundle: ModelBundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reference by which any window is beyond its limits."""
+    reference = bundle.drift
+    assert reference is not None
+    limits = Reading(np.full(len(reference.names), -1.0), np.inf, np.inf)
+    touchy = dataclasses.replace(
+        bundle, drift=dataclasses.replace(reference, limits=limits, window=50)
+    )
+    monkeypatch.setenv("DRIFT_REQUESTS_TRAINING", "true")
+    with LiveSession(
+        "SIMUSDT", source="binance", bundle=touchy, window=100, settings=Settings.load()
+    ) as session:
+        session.wait(bars=1, timeout_s=40)
+        until(lambda: pending_requests(settings))
+        picture = session.picture()
+    (request,) = pending_requests(settings)
+    assert (request.market, request.symbol, request.interval) == ("sim", "SIMUSDT", "1m")
+    assert picture.health.drift is not None
+    assert picture.health.drift.alarms == reference.names
+    assert [entry.kind for entry in picture.log].count("drift") == 1
+    stored = Store().drift("SIMUSDT", "1m", market="sim", bundle_id=bundle.bundle_id)
+    assert stored["n_bars"].iloc[0] == 50
+    assert set(stored["alarms"].iloc[0]) == set(reference.names)
 
 
 def test_pinned_bundle_is_not_replaced(

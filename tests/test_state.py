@@ -11,7 +11,7 @@ from live_tidings import MINUTE, START, make_bar, make_model, make_scored, make_
 from msgspec.structs import replace
 
 from microstream_lab.live.state import MonitorState, Picture
-from microstream_lab.live.tidings import Link, Note, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Drift, Link, Note, Scored, Stale, Ticks, Tiding
 from microstream_lab.live.window import Window
 from microstream_lab.schema import Gap
 
@@ -177,3 +177,20 @@ def test_state_does_not_grow_however_long_it_runs() -> None:
         return len(pickle.dumps(state.__dict__))
 
     assert size_after(4_000) <= size_after(2_000) * 1.02
+
+
+def drift(alarms: tuple[str, ...] = (), at: int = START) -> Drift:
+    return Drift(at, 0.5, 100, 100, alarms, "beyond" if alarms else "like the training")
+
+
+def test_drift_is_logged_when_alarms_begin_and_end_and_forgotten_with_the_bundle() -> None:
+    state = MonitorState("1m", 10)
+    state.update(make_model())
+    for alarms in ((), ("range",), ("range", "regimes"), ()):
+        state.update(drift(alarms))
+    picture = state.picture(START)
+    told = [entry.text for entry in picture.log if entry.kind == "drift"]
+    assert told == ["drift: beyond", "drift: like the training"]
+    assert picture.health.drift == drift()
+    state.update(make_model(version="v0002"))
+    assert state.picture(START).health.drift is None

@@ -27,6 +27,7 @@ from microstream_lab.cli import (
     runs,
     schedule,
     sweep,
+    train,
     workbench,
 )
 from microstream_lab.errors import MicrostreamError
@@ -52,7 +53,7 @@ app.command("exchange", short_help="Serve a local Binance to try things on.")(ex
 app.command("monitor", context_settings=_HANDS_ON, short_help="Show the live monitor.")(
     monitor.monitor
 )
-app.command("train", short_help="Train a bundle, with a report.")(runs.train)
+app.command("train", short_help="Train a bundle, with a report.")(train.train)
 app.command("backtest", short_help="Backtest, with a report.")(runs.backtest)
 app.command("evaluate", short_help="Judge bundles beside baselines, with a report.")(
     evaluate.evaluate

@@ -1,4 +1,4 @@
-"""``microstream train`` and ``backtest``: notebooks as commands."""
+"""``microstream backtest``: the backtest as a command."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from microstream_lab.settings import Settings
 
 __all__ = [
+    "Contamination",
+    "FeatureSet",
     "More",
     "Regimes",
     "Seed",
@@ -33,10 +35,10 @@ __all__ = [
     "backtest",
     "given_series",
     "given_span",
+    "model_options",
     "only_given",
     "run_and_tell",
     "series_of_files",
-    "train",
 ]
 
 _SETTINGS = {
@@ -45,16 +47,6 @@ _SETTINGS = {
     "window": "feature_window_size",
 }
 """Notebook parameters, and the settings that stand for them where the user has set them."""
-
-_WAYS = ("auto", "always", "never")
-
-
-def _known_promotion(way: str | None) -> str | None:
-    """Refuse what is no way to promote before anything starts."""
-    if way is not None and way not in _WAYS:
-        raise typer.BadParameter(f"found {way!r}, expected one of {' '.join(_WAYS)}")
-    return way
-
 
 FeatureSet = Annotated[str | None, typer.Option(metavar="NAME", help="Feature set, such as seed.")]
 Regimes = Annotated[
@@ -65,15 +57,6 @@ Contamination = Annotated[
     typer.Option(metavar="SHARE", help="Share of training bars to flag as anomalies, in (0, 0.5]."),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.")]
-Promotion = Annotated[
-    str | None,
-    typer.Option(
-        "--promote",
-        metavar="WHEN",
-        callback=_known_promotion,
-        help="auto: if the gate lets it pass; always; never.",
-    ),
-]
 Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Limit of the whole run.")]
 More = Annotated[
     list[str] | None,
@@ -81,39 +64,6 @@ More = Annotated[
         "--parameter", "-p", metavar="NAME=VALUE", help="Any other parameter of the notebook."
     ),
 ]
-
-
-def train(
-    symbol: Symbol = None,
-    market: Market = None,
-    interval: Interval = None,
-    start: Start = None,
-    end: End = None,
-    feature_set: FeatureSet = None,
-    regimes: Regimes = None,
-    contamination: Contamination = None,
-    seed: Seed = None,
-    promote: Promotion = None,
-    parameter: More = None,
-    timeout: Timeout = 3600.0,
-) -> None:
-    """Train a bundle with the notebook 02_train, and leave a report.
-
-    The new bundle is judged beside the current one on the newest bars, which it has not seen, and
-    takes its place only if it is fit to; see docs/models.md. What is not given is as in your
-    settings, else as in the notebook's parameters cell, which trains on the built-in simulated
-    market.
-
-    Example: microstream train --symbol BTCUSDT --market um --start 2022-01-01 --end 2022-05-01
-    """
-    settings = load_settings()
-    options = {
-        **given_series(settings, symbol, market, interval),
-        **_models(settings, feature_set, regimes, contamination, seed),
-        **given_span(start, end),
-        **only_given(promote=promote),
-    }
-    run_and_tell("02_train", options, parameter, settings, timeout)
 
 
 def backtest(
@@ -140,7 +90,7 @@ def backtest(
     settings = load_settings()
     options = {
         **given_series(settings, symbol, market, interval),
-        **_models(settings, feature_set, regimes, contamination, seed),
+        **model_options(settings, feature_set, regimes, contamination, seed),
         **given_span(start, end),
     }
     if data_dir is not None:
@@ -193,13 +143,14 @@ def given_series(
     return series
 
 
-def _models(
+def model_options(
     settings: Settings,
     feature_set: str | None,
     n_regimes: int | None,
     contamination: float | None,
     seed: int | None,
 ) -> dict[str, Any]:
+    """What the models are to be like: as given, else as the user has set."""
     own = {
         name: getattr(settings, setting)
         for name, setting in _SETTINGS.items()

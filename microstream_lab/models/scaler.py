@@ -74,6 +74,10 @@ class FeatureScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         """Scaled rows, NaN where `X` is NaN."""
         check_is_fitted(self)
         rows = validate_data(self, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan")
+        return self.scaled(rows)
+
+    def scaled(self, rows: FloatArray) -> FloatArray:
+        """Scaled rows, unchecked: what one bar after another takes no time for."""
         return np.asarray((self._log(rows) - self.mean_) / self.scale_)
 
     def inverse_transform(self, X: Any) -> FloatArray:
