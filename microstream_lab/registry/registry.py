@@ -142,21 +142,29 @@ class Registry:
 
     def current(self, symbol: str, interval: str, market: str = "spot") -> str | None:
         """The promoted version, None if there is none."""
-        history = self._history(symbol, interval, market)
+        history = self.promoted(symbol, interval, market)
         return history[-1] if history else None
 
     def promoted(self, symbol: str, interval: str, market: str = "spot") -> Sequence[str]:
         """The versions that were promoted and not rolled back, the current one last."""
-        return self._history(symbol, interval, market)
+        pointer = self._series(symbol, interval, market) / _POINTER
+        if not pointer.exists():
+            return []
+        try:
+            return [str(version) for version in json.loads(pointer.read_bytes())["promoted"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleCorruptError(
+                f"{pointer}: found no list 'promoted', expected one"
+            ) from error
 
     def remove(self, symbol: str, interval: str, version: str, market: str = "spot") -> None:
         """Delete a version; raises BundleError if it is current or a rollback could lead to it."""
         folder = self._version(symbol, interval, version, market)
         with self._pointer_lock(symbol, interval, market):
-            if version in self._history(symbol, interval, market):
+            if version in self.promoted(symbol, interval, market):
                 raise BundleError(
                     f"{market} {symbol} {interval}: found {version} among the promoted versions, "
-                    "expected one that is not; those are kept for rollbacks"
+                    "which are kept for rollbacks, expected another"
                 )
             doomed = folder.rename(folder.with_name(f".draft-{version}-{os.getpid()}"))
         shutil.rmtree(doomed)
@@ -186,7 +194,7 @@ class Registry:
         """
         self.verify(symbol, interval, version, market)
         with self._pointer_lock(symbol, interval, market):
-            history = self._history(symbol, interval, market)
+            history = self.promoted(symbol, interval, market)
             now = history[-1] if history else None
             if instead_of not in (_WHATEVER, now):
                 raise PromotionError(
@@ -207,7 +215,7 @@ class Registry:
         if self.current(symbol, interval, market) is None:
             raise BundleNotFoundError(f"{market} {symbol} {interval}: found no current bundle")
         with self._pointer_lock(symbol, interval, market):
-            history = self._history(symbol, interval, market)
+            history = self.promoted(symbol, interval, market)
             if len(history) < 2:
                 raise BundleNotFoundError(
                     f"{market} {symbol} {interval}: found no version promoted before the "
@@ -294,17 +302,6 @@ class Registry:
                 f"{market} {symbol} {interval}: found no version {version!r}, have {known}"
             )
         return series / version
-
-    def _history(self, symbol: str, interval: str, market: str) -> Sequence[str]:
-        pointer = self._series(symbol, interval, market) / _POINTER
-        if not pointer.exists():
-            return []
-        try:
-            return [str(version) for version in json.loads(pointer.read_bytes())["promoted"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BundleCorruptError(
-                f"{pointer}: found no list 'promoted', expected one"
-            ) from error
 
     def _point(self, symbol: str, interval: str, market: str, history: Sequence[str]) -> None:
         pointer = self._series(symbol, interval, market) / _POINTER
