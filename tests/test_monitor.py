@@ -205,9 +205,9 @@ def test_figure_cannot_wait_for_what_ink_does_not_show() -> None:
     assert not view.can_wait(scene_of(state.picture(START)))
 
 
-def test_figure_waits_for_a_lull_while_trades_come() -> None:
-    session = FakeSession(*market_of())
-    monitor = RegimeMonitor(session)
+def test_figure_waits_for_a_lull_while_trades_come(watched: Any) -> None:
+    monitor, session = watched(*market_of())
+    monitor.close()
     painter = monitor._painter
     painter._scene = scene_of(session.state.picture(START))
     painter._view.catch_up(painter._scene)
@@ -218,7 +218,6 @@ def test_figure_waits_for_a_lull_while_trades_come() -> None:
     assert painter._is_time(now - 1, is_news=False)
     assert not painter._is_time(now + 1, is_news=False)
     assert painter._is_time(now - 60, is_news=True)
-    monitor.close()
 
 
 def test_ink_is_plain_json_with_none_for_the_unknown() -> None:
