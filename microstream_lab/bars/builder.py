@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from itertools import islice
+from struct import pack
 from typing import Final
 
 import numpy as np
@@ -204,11 +205,11 @@ class BarBuilder:
 
     def _note(self, trades: Sequence[AggTrade]) -> None:
         """Take the numbers of trades of the forming bar while they are at hand."""
-        self._prices.fromlist([trade.price for trade in trades])
-        self._sizes.fromlist([trade.quantity for trade in trades])
+        floats = f"{len(trades)}d"  # packing takes half the time of array.fromlist
+        self._prices.frombytes(pack(floats, *[trade.price for trade in trades]))
+        self._sizes.frombytes(pack(floats, *[trade.quantity for trade in trades]))
         self._sold += bytes([trade.buyer_is_maker for trade in trades])
-        self._trades += len(trades) + sum([trade.last_id for trade in trades])
-        self._trades -= sum([trade.first_id for trade in trades])
+        self._trades += len(trades) + sum([trade.last_id - trade.first_id for trade in trades])
         self._close = trades[-1].price
         if len(self._sold) >= _NOTED:
             self._add()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeGuard, cast
 
 from msgspec.structs import replace
 
@@ -24,6 +25,8 @@ from microstream_lab.schema import PARTIAL, AggTrade, Bar, Gap, Watermark, inter
 __all__ = ["Assembler"]
 
 log = logging.getLogger(__name__)
+
+_TRADES: Final = frozenset((AggTrade, StreamTrade))
 
 
 class Assembler:
@@ -92,20 +95,31 @@ class Assembler:
         """
         self._lines[watermark.symbol].resume(watermark, kept)
 
-    def update(self, events: Iterable[Event], now: int) -> Batch:
+    def update(self, events: Sequence[Event], now: int) -> Batch:
         """Take the feed's next events, received by `now` (us)."""
-        batch, runs = Batch(), defaultdict[str, list[AggTrade]](list)
+        batch = Batch()
+        if self._are_of_one(events):
+            self._pass({events[0].symbol: events}, now, batch)
+            return batch
+        runs = defaultdict[str, list[AggTrade]](list)
         for event in events:
             # What isinstance would say, which is far slower to ask for every trade.
             if type(event) is StreamTrade or type(event) is AggTrade:
                 runs[event.symbol].append(event)
             else:
                 self._pass(runs, now, batch)
+                runs.clear()
                 self._note(event, now, batch)
         self._pass(runs, now, batch)
         return batch
 
-    def _pass(self, runs: dict[str, list[AggTrade]], now: int, batch: Batch) -> None:
+    def _are_of_one(self, events: Sequence[Event]) -> TypeGuard[Sequence[AggTrade]]:
+        """Whether these are trades of the one symbol there is: nothing has to be sorted then."""
+        if len(self._lines) > 1 or not _TRADES.issuperset(map(type, events)):
+            return False
+        return len({trade.symbol for trade in cast(Sequence[AggTrade], events)}) == 1
+
+    def _pass(self, runs: Mapping[str, Sequence[AggTrade]], now: int, batch: Batch) -> None:
         """Let trades into their bars, or into the queue; a symbol's are in order."""
         for symbol, run in runs.items():
             line, place = self._lines[symbol], 0
@@ -115,9 +129,8 @@ class Assembler:
                 else:
                     self._queue(line, run[place], now, batch)
                     place += 1
-        runs.clear()
 
-    def _pass_straight(self, line: Line, run: list[AggTrade], start: int, batch: Batch) -> int:
+    def _pass_straight(self, line: Line, run: Sequence[AggTrade], start: int, batch: Batch) -> int:
         """Let trades into the forming bar, and the one after them into the next.
 
         Returns the place of the next trade.

@@ -7,20 +7,20 @@ message, and what it keeps is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Literal
-
-import msgspec
+from collections.abc import Iterable, Iterator, Sequence
+from operator import length_hint
+from typing import Any, Final, Literal, cast
 
 from microstream_lab.errors import DecodeError, SettingsError
 from microstream_lab.market.feed.messages import (
+    NOT_PARSED,
+    CombinedEvent,
     Kline,
     Quote,
     Refusal,
     Reply,
     Shutdown,
     SingleTrade,
-    StreamTrade,
     decode,
     parse,
 )
@@ -35,10 +35,8 @@ TradeKind = Literal["aggTrade", "trade"]
 
 Frame = tuple[str | bytes | Cut, int]
 
-_NO_SHORTCUT: Final = (
-    *(msgspec.DecodeError, RecursionError, UnicodeError),  # no combined event
-    *(TypeError, AttributeError, KeyError),  # no message, no aggTrade, not one of ours
-)
+_UNKNOWN: Final = CombinedEvent(cast(Any, None))
+"""Stands where no combined event is."""
 
 
 class Feed:
@@ -101,27 +99,53 @@ class Feed:
         """
         self.counters.received += len(frames)
         events: list[Event] = []
-        shortcut, tell = self._shortcut, events.append
-        for message, received_at in frames:
-            # The trade that everybody expects; whatever else it is, _receive() finds out.
-            try:
-                trade: StreamTrade = parse(message).data
-                sequence = shortcut[trade.symbol]
-                agg_id, last_id, time = trade.agg_id, trade.last_id, trade.trade_time
+        trades, place = _parsed(frames), 0
+        coming = iter(trades)
+        while True:
+            is_other = self._follow(coming)
+            stop = len(trades) - length_hint(coming) - is_other
+            events += trades[place:stop]
+            if not is_other:
+                return events
+            events += self._receive(*frames[stop])
+            place = stop + 1
+
+    def _follow(self, coming: Iterator[Any]) -> bool:
+        """Take trades for as long as each is the one its symbol expects.
+
+        Returns whether anything else came, for :meth:`_receive` to find out what it is.
+        """
+        symbol, sequence = None, None
+        # What a symbol expects is kept at hand until another one's trade comes.
+        next_id = next_single_id = latest = horizon = -1
+        is_other = True
+        try:
+            for trade in coming:
+                if trade.symbol != symbol:
+                    if sequence is not None:
+                        sequence.next_id, sequence.next_single_id = next_id, next_single_id
+                        sequence.latest = latest
+                    symbol, sequence = trade.symbol, None
+                    sequence = self._shortcut[symbol]
+                    next_id, next_single_id = sequence.next_id, sequence.next_single_id
+                    latest, horizon = sequence.latest, sequence.horizon
+                last_id, time = trade.last_id, trade.trade_time
                 if (
-                    agg_id == sequence.next_id
-                    and trade.first_id == sequence.next_single_id <= last_id
-                    and sequence.latest <= time < sequence.horizon
+                    trade.agg_id != next_id
+                    or not trade.first_id == next_single_id <= last_id
+                    or not latest <= time < horizon
                 ):
-                    sequence.next_id = agg_id + 1
-                    sequence.next_single_id = last_id + 1
-                    sequence.latest = time
-                    tell(trade)
-                    continue
-            except _NO_SHORTCUT:
-                pass
-            events += self._receive(message, received_at)
-        return events
+                    break
+                next_id += 1
+                next_single_id, latest = last_id + 1, time
+            else:
+                is_other = False
+        except (AttributeError, KeyError):  # no aggTrade, not one of ours
+            pass
+        if sequence is not None:
+            sequence.next_id, sequence.next_single_id = next_id, next_single_id
+            sequence.latest = latest
+        return is_other
 
     def tick(self, now: int) -> list[Event]:
         """Tell what time alone tells at `now` (us): holes waited for long enough, and silences.
@@ -223,3 +247,15 @@ class Feed:
             if symbol in self._sequences:
                 self._sequences[symbol].cut(cut.cause)
         return []
+
+
+def _parsed(frames: Sequence[Frame]) -> list[Any]:
+    """The event of every message as it is parsed, None for whatever is not a combined one."""
+    parsed: list[CombinedEvent] = []
+    coming = map(parse, [message for message, _ in frames])
+    while True:
+        try:
+            parsed.extend(coming)
+            return [event.data for event in parsed]
+        except (*NOT_PARSED, TypeError):  # a Cut is no message
+            parsed.append(_UNKNOWN)  # those before it are kept, those after it still to come

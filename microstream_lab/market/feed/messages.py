@@ -19,6 +19,8 @@ from microstream_lab.market.wire import EARLIEST_US, LATEST_US, to_micros
 from microstream_lab.schema import COMPLETE, PARTIAL, AggTrade, Bar, Quality
 
 __all__ = [
+    "NOT_PARSED",
+    "CombinedEvent",
     "Kline",
     "Message",
     "Quote",
@@ -207,7 +209,9 @@ class _Answer(msgspec.Struct, frozen=True):
 _Event = StreamTrade | _Trade | _Kline | _Shutdown
 
 
-class _CombinedEvent(msgspec.Struct, frozen=True, gc=False):
+class CombinedEvent(msgspec.Struct, frozen=True, gc=False):
+    """A message of a combined stream, unchecked for what types cannot say."""
+
     data: _Event
 
 
@@ -219,14 +223,14 @@ class _CombinedQuote(msgspec.Struct, frozen=True, gc=False):
 
 
 # Numbers come as strings, which strict decoding would refuse.
-parse: Final[Callable[[Any], Any]] = msgspec.json.Decoder(_CombinedEvent, strict=False).decode
-"""The event of a combined message, as its ``data``, unchecked for what types cannot say."""
+parse: Final[Callable[[Any], Any]] = msgspec.json.Decoder(CombinedEvent, strict=False).decode
+"""A combined message; raises one of :data:`NOT_PARSED` for whatever is none."""
 _combined_quote = msgspec.json.Decoder(_CombinedQuote, strict=False).decode
 _raw_event = msgspec.json.Decoder(_Event, strict=False).decode
 _raw_quote = msgspec.json.Decoder(_Quote, strict=False).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 
-_REFUSED: Final = (msgspec.DecodeError, RecursionError, UnicodeError)
+NOT_PARSED: Final = (msgspec.DecodeError, RecursionError, UnicodeError)
 """What the parser raises: bad JSON, bad values, nesting without end, and bad UTF-8."""
 
 
@@ -247,7 +251,7 @@ def decode(message: str | bytes, market: str = "spot") -> Message:
     """
     try:
         event = parse(message).data
-    except _REFUSED as refused:
+    except NOT_PARSED as refused:
         return _decode_other(message, market, refused)
     if (
         type(event) is StreamTrade
@@ -264,7 +268,7 @@ def _decode_other(message: str | bytes, market: str, refused: Exception) -> Mess
     for other in (_combined_quote, _raw_event, _raw_quote, _answer):
         try:
             return _record(other(message), message, market)
-        except _REFUSED as error:
+        except NOT_PARSED as error:
             reasons[other] = str(error)
     head = _text(message)
     likeliest = parse if '"data"' in head else _raw_event if '"e"' in head else _answer
