@@ -30,8 +30,9 @@ from microstream_lab.market.rest import RestClient
 from microstream_lab.market.retry import RateLimit, delays_s
 from microstream_lab.market.simulate import simulate_market
 from microstream_lab.market.stream import MarketStream, shards, stream_names, stream_url
+from microstream_lab.market.stream.connection import Connection
 from microstream_lab.market.stream.inbox import Inbox
-from microstream_lab.market.stream.link import Connection, Timing
+from microstream_lab.market.stream.link import Timing
 from microstream_lab.market.stream.shard import StreamOptions
 from microstream_lab.schema import AggTrade, Gap
 
@@ -48,12 +49,12 @@ class FakeConnection:
         self.close_code: int | None = None
         self._incoming: asyncio.Queue[bytes | Exception] = asyncio.Queue()
 
-    async def recv(self, decode: bool | None = None) -> bytes:
+    async def take(self) -> list[bytes]:
         item = await self._incoming.get()
         if isinstance(item, Exception):
             self._incoming.put_nowait(item)
             raise item
-        return item
+        return [item]
 
     async def send(self, message: str) -> None:
         if self.close_code is not None:
@@ -371,10 +372,10 @@ def test_rate_limit_holds_over_any_window(pauses: list[float], limit: int) -> No
 async def test_full_inbox_drops_what_comes_and_says_so_after_what_it_kept() -> None:
     inbox = Inbox(max_frames=2)
     for place in range(5):
-        inbox.put(b"%d" % place, place, ("BTCUSDT",))
+        inbox.put([b"%d" % place], place, ("BTCUSDT",))
     assert await inbox.take() == [(b"0", 0), (b"1", 1), (Cut(("BTCUSDT",), "overflow"), 2)]
     assert (inbox.received, inbox.dropped) == (5, 3)
-    inbox.put(b"5", 5, ("BTCUSDT",))
+    inbox.put([b"5"], 5, ("BTCUSDT",))
     assert await inbox.take() == [(b"5", 5)]
 
 
@@ -382,7 +383,7 @@ async def test_full_inbox_drops_what_comes_and_says_so_after_what_it_kept() -> N
 async def test_inbox_is_bounded_in_bytes_too() -> None:
     inbox = Inbox(max_bytes=1_000)
     for _ in range(10):
-        inbox.put(b"x" * 400, 0, ())
+        inbox.put([b"x" * 400], 0, ())
     assert inbox.dropped == 7
 
 
@@ -390,9 +391,9 @@ async def test_inbox_is_bounded_in_bytes_too() -> None:
 async def test_hole_of_an_overflow_is_put_down_to_it() -> None:
     inbox, feed = Inbox(max_frames=3), Feed(["BTCUSDT"])
     for agg_id in range(6):
-        inbox.put(message(agg_id), 0, ("BTCUSDT",))
+        inbox.put([message(agg_id)], 0, ("BTCUSDT",))
     feed.drain(await inbox.take())
-    inbox.put(message(6), 0, ("BTCUSDT",))
+    inbox.put([message(6)], 0, ("BTCUSDT",))
     gap = feed.drain(await inbox.take())[0]
     assert isinstance(gap, Gap)
     assert (gap.from_id, gap.to_id, gap.cause) == (3, 5, "overflow")

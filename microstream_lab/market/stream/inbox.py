@@ -8,6 +8,7 @@ everything before it is kept.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from microstream_lab.market.feed import Frame
@@ -44,17 +45,28 @@ class Inbox:
         self._is_closed = False
         self.received = self.dropped = self.fullest = 0
 
-    def put(self, message: str | bytes, received_at: int, symbols: tuple[str, ...]) -> None:
-        """Add a message of a connection that carries `symbols`, or drop it."""
-        self.received += 1
-        if len(self._frames) >= self._max_frames or self._n_bytes >= self._max_bytes:
-            self.dropped += 1
-            self._overflown.setdefault(symbols, received_at)
-            return
-        self._n_bytes += len(message)
-        self._frames.append((message, received_at))
-        if not self._filled.is_set():
-            self._filled.set()
+    def put(self, messages: Sequence[bytes], received_at: int, symbols: tuple[str, ...]) -> None:
+        """Add messages of a connection that carries `symbols`, or drop those without room."""
+        self.received += len(messages)
+        n_bytes = sum(map(len, messages))
+        n_frames = len(self._frames) + len(messages)
+        if n_frames <= self._max_frames and self._n_bytes + n_bytes <= self._max_bytes:
+            self._frames += [(message, received_at) for message in messages]
+            self._n_bytes += n_bytes
+        else:
+            self._put_what_fits(messages, received_at, symbols)
+        self._filled.set()
+
+    def _put_what_fits(
+        self, messages: Sequence[bytes], received_at: int, symbols: tuple[str, ...]
+    ) -> None:
+        for message in messages:
+            if len(self._frames) >= self._max_frames or self._n_bytes >= self._max_bytes:
+                self.dropped += 1
+                self._overflown.setdefault(symbols, received_at)
+                continue
+            self._n_bytes += len(message)
+            self._frames.append((message, received_at))
 
     def cut(self, symbols: tuple[str, ...], cause: str, at: int) -> None:
         """Say that from here on something of `symbols` may be missing; never dropped."""

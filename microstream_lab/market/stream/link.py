@@ -9,41 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed
 
-from microstream_lab.errors import ExchangeError, GeoBlockedError, RateLimitedError
 from microstream_lab.market.budget import Sleep
 from microstream_lab.market.feed.silence import Silence
-from microstream_lab.market.offline import is_loopback, require_allowed
 from microstream_lab.market.retry import RateLimit
+from microstream_lab.market.stream.connection import Connection
 from microstream_lab.market.stream.inbox import Inbox
-from microstream_lab.settings import Settings
 
-__all__ = ["Connection", "Link", "Timing", "dial", "refusal"]
+__all__ = ["Link", "Timing"]
 
 log = logging.getLogger(__name__)
 
 _SHORT: Final = 128
 """Longer messages need not be searched for a word of the server's own."""
 _NAMES_PER_MESSAGE: Final = 100
-_DEFAULT_RETRY_AFTER_S: Final = 60.0
-
-
-class Connection(Protocol):
-    """What a link needs of a WebSocket connection."""
-
-    async def recv(self, decode: bool | None = None) -> str | bytes:
-        """Return the next message, as bytes if `decode` is False."""
-
-    async def send(self, message: str) -> None:
-        """Send a text message."""
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it; pending and later ``recv`` raise ``ConnectionClosed``."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -55,59 +38,6 @@ class Timing(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     now_us: Callable[[], int]
     sleep: Sleep
-
-
-class _Connect(connect):
-    """A connection goes where it was sent: a redirect is refused."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-async def dial(
-    url: str, max_message_bytes: int = 2**18, settings: Settings | None = None
-) -> Connection:
-    """Open a connection; TLS certificates are verified, pings answered, messages bounded.
-
-    Raises
-    ------
-    OfflineError
-        If MICROSTREAM_OFFLINE is set and `url` is not on this machine.
-    OSError, TimeoutError, WebSocketException
-        If it fails.
-    """
-    return await _Connect(
-        require_allowed(url, settings),
-        compression=None,
-        max_size=max_message_bytes,
-        max_queue=4_096,  # what one read of the socket holds; 16 would stop and start it
-        # Pings of ours find a dead line; a busy moment must not be taken for one.
-        ping_interval=20,
-        ping_timeout=60,
-        close_timeout=2,
-        proxy=None if is_loopback(url) else True,
-    )
-
-
-def refusal(error: Exception, url: str) -> ExchangeError | None:
-    """What a failed dial means if trying again at once cannot help, else None."""
-    if not isinstance(error, InvalidStatus):
-        return None
-    status, host = error.response.status_code, url.split("?")[0]
-    if status in (403, 451):
-        return GeoBlockedError(
-            f"{host}: found HTTP {status}, this place is not served; set BINANCE_WS_URL to "
-            "wss://data-stream.binance.vision (market data only), wss://stream.binance.us:9443 "
-            "or wss://stream.binance.com:9443"
-        )
-    if status in (418, 429):
-        wait = error.response.headers.get("Retry-After", "")
-        wait_s = float(wait) if wait.isdigit() else _DEFAULT_RETRY_AFTER_S
-        message = f"{host}: found HTTP {status}, asked to stay away for {wait_s:.0f} s"
-        return RateLimitedError(message, wait_s)
-    if status < 500:
-        return ExchangeError(f"{host}: found HTTP {status}, expected 101")
-    return None
 
 
 class Link:
@@ -182,15 +112,16 @@ class Link:
         await asyncio.wait([self.reading])
 
     async def _read(self) -> None:
-        recv, put, now_us = self._connection.recv, self._inbox.put, self._timing.now_us
+        take, put, now_us = self._connection.take, self._inbox.put, self._timing.now_us
         symbols = self._symbols
         try:
             while True:
-                message = await recv(decode=False)
-                put(message, now_us(), symbols)
-                self._n_messages += 1
-                if len(message) < _SHORT and b"serverShutdown" in message:
-                    self.renewal.set()
+                messages = await take()
+                put(messages, now_us(), symbols)
+                self._n_messages += len(messages)
+                for message in messages:
+                    if len(message) < _SHORT and b"serverShutdown" in message:
+                        self.renewal.set()
         except ConnectionClosed as closed:
             self._cause = self._cause or f"connection closed: {closed}"
         finally:

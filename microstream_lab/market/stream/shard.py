@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from microstream_lab.errors import RateLimitedError
 from microstream_lab.market.retry import RateLimit, delays_s
+from microstream_lab.market.stream.connection import Connection, refusal
 from microstream_lab.market.stream.inbox import Inbox
-from microstream_lab.market.stream.link import Connection, Link, Timing, refusal
+from microstream_lab.market.stream.link import Link, Timing
 
 __all__ = ["Dialler", "Shard", "StreamOptions", "StreamStatus"]
 

@@ -17,8 +17,9 @@ from typing import Final
 from microstream_lab.errors import SettingsError
 from microstream_lab.market.feed import Frame
 from microstream_lab.market.offline import require_allowed
+from microstream_lab.market.stream.connection import Connection, dial
 from microstream_lab.market.stream.inbox import Inbox
-from microstream_lab.market.stream.link import Connection, Timing, dial
+from microstream_lab.market.stream.link import Timing
 from microstream_lab.market.stream.shard import Dialler, Shard, StreamOptions
 from microstream_lab.settings import Settings
 
