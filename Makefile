@@ -72,8 +72,8 @@ screenshots: install ## the monitor in every state, into docs/img
 
 lock: ## resolve both locks anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }
-	@$(COMPILE) --extra test --output-file requirements.lock
-	@$(COMPILE) --extra test --extra browser --extra dask --constraint requirements.lock \
+	@$(COMPILE) --extra test --extra served --output-file requirements.lock
+	@$(COMPILE) --extra test --extra served --extra browser --extra dask --extra kafka --constraint requirements.lock \
 	    --output-file requirements-ci.lock
 
 COMPILE = uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \

@@ -20,7 +20,13 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 BASE = [*PROJECT["dependencies"], *EXTRAS["test"]]
-LOCKED_FOR = {"requirements.lock": BASE, "requirements-ci.lock": [*BASE, *EXTRAS["browser"]]}
+LOCKED_FOR = {
+    "requirements.lock": [*BASE, *EXTRAS["served"]],
+    "requirements-ci.lock": [
+        *BASE,
+        *(line for extra in ("served", "browser", "dask", "kafka") for line in EXTRAS[extra]),
+    ],
+}
 CONDA_NAMES = {"python-duckdb": "duckdb"}
 PYTHONS = ("3.11", "3.12", "3.13")
 LOCKS = pytest.mark.parametrize("lock", LOCKED_FOR)
