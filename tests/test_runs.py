@@ -176,6 +176,27 @@ def test_kernel_that_is_not_installed_is_a_failed_run(settings: Settings) -> Non
     assert (folder / "02_train.failed.ipynb").exists()
 
 
+def test_kernel_that_dies_before_it_answers_is_started_anew(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, tried = tmp_path / "kernels" / "shaky", tmp_path / "tried"
+    script = f"""if 1:
+        import sys, pathlib
+        if not pathlib.Path({str(tried)!r}).exists():
+            pathlib.Path({str(tried)!r}).touch()
+            sys.exit("Address already in use")
+        from ipykernel.kernelapp import launch_new_instance
+        launch_new_instance()"""
+    spec.mkdir(parents=True)
+    argv = [sys.executable, "-c", script, "-f", "{connection_file}"]
+    described = {"argv": argv, "display_name": "Shaky", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(described))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    path = write_notebook(settings.path("notebooks"), WORK)
+    assert run_notebook(path, settings=settings, kernel_name="shaky").status == "done"
+    assert tried.exists()
+
+
 def test_runs_of_one_moment_do_not_share_a_folder_and_sort_by_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

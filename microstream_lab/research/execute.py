@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
 from microstream_lab.errors import NotebookFailedError
 from microstream_lab.settings import Settings
 
@@ -25,6 +27,19 @@ __all__ = ["KERNEL_NAME", "execute", "strip_widget_state"]
 
 KERNEL_NAME = "python3"
 _LONGEST_MESSAGE = 300
+
+
+def _died_at_start(error: BaseException) -> bool:
+    """Whether a kernel ended before it answered once: no cell has run, so it can be started anew.
+
+    It happens where another process takes a port between its choice and the kernel's own bind.
+    """
+    return type(error) is RuntimeError and "Kernel died before replying" in str(error)
+
+
+_STARTS = Retrying(
+    retry=retry_if_exception(_died_at_start), stop=stop_after_attempt(3), reraise=True
+)
 
 
 def execute(
@@ -57,7 +72,8 @@ def execute(
     deadline = time.monotonic() + timeout_s
     try:
         with _kernel_environment(settings), _quiet("papermill"):
-            executed: NotebookNode = papermill.execute_notebook(
+            executed: NotebookNode = _STARTS(
+                papermill.execute_notebook,
                 _literal(notebook),
                 _literal(output),
                 parameters=dict(parameters),
