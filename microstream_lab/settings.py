@@ -141,11 +141,6 @@ class Settings(BaseSettings):
         """Executed notebooks and their reports."""
         return self.path("data", "runs")
 
-    @property
-    def requests_path(self) -> Path:
-        """Trainings that were asked for and not run yet."""
-        return self.path("data", "requests")
-
     def names_of_regimes(self, n_regimes: int) -> tuple[str, ...]:
         """Names of `n_regimes` regimes, calmest first: the user's, the usual or numbered ones."""
         if len(self.regime_names) == n_regimes:

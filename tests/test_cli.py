@@ -17,11 +17,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from test_store_drift import report
 
 from microstream_lab.cli import main, workbench
-from microstream_lab.live.requests import pending_requests, request_training
 from microstream_lab.market.files import write_klines
 from microstream_lab.prepare import Prepared
 from microstream_lab.registry import Registry
 from microstream_lab.research import runs
+from microstream_lab.schedule.requests import pending, request_training
 from microstream_lab.settings import Settings
 from microstream_lab.store import Run, Store
 from microstream_lab.training import train_bundle
@@ -296,10 +296,19 @@ def test_models_are_listed_shown_promoted_and_rolled_back(run: Any, home: Path) 
     listed = run("models", "list", "--symbol", "btcusdt").out.splitlines()
     assert [line.startswith("*") for line in listed] == [False, False, True]
     assert '"n_bars": 600' in run("models", "show", "BTCUSDT").out
+    assert run("models", "show", "BTCUSDT", "v0002").out == run("models", "show", "BTCUSDT").out
     assert run("models", "rollback", "BTCUSDT").out == "spot BTCUSDT 1m: v0001 is current again\n"
     assert registry.current(*SERIES) == "v0001"
     refused = run("models", "promote", "BTCUSDT", "v0009")
     assert (refused.code, registry.current(*SERIES)) == (1, "v0001")
+
+
+def test_the_market_is_understood_where_one_alone_has_bundles(run: Any, home: Path) -> None:
+    registry = Registry(home / "models")
+    for market in ("um", "spot"):
+        registry.save(train_bundle(make_bars(600, market=market), n_regimes=2, n_starts=1))
+        found = run("models", "promote", "BTCUSDT", "v0001").out
+        assert found.startswith("um" if market == "um" else "spot")
 
 
 def test_models_list_goes_on_past_one_that_cannot_be_read(run: Any, home: Path) -> None:
@@ -365,18 +374,18 @@ def test_trainings_asked_for_are_run_once_each_and_withdrawn(
         ("um", "BTCUSDT", 3),
         ("spot", "ETHUSDT", 3),
     }
-    assert "um BTCUSDT 1m: unlike any day of the training: range 0.50" in outcome.out
-    assert pending_requests(settings) == []
+    assert "um BTCUSDT 1m: drift, unlike any day of the training: range 0.50" in outcome.out
+    assert pending(settings) == []
 
 
 def test_a_requested_training_that_fails_is_withdrawn_and_the_next_one_stays(
     run: Any, stored: Path, given: list[dict[str, Any]]
 ) -> None:
     settings = Settings.load()
-    request_training(settings, report(symbol="NOBARSUSDT"), at=1)
-    request_training(settings, report(symbol="ETHUSDT"), at=2)
+    request_training(settings, report(symbol="NOBARSUSDT"))
+    request_training(settings, report(symbol="ETHUSDT"))
     assert run("train", "--requested").code == 1
-    assert [request.symbol for request in pending_requests(settings)] == ["ETHUSDT"]
+    assert [request.name for request in pending(settings)] == ["spot.ETHUSDT.1m"]
 
 
 def test_train_hands_the_way_to_promote_to_the_notebook_and_refuses_another(
@@ -470,7 +479,10 @@ def test_runs_are_listed_newest_first_and_shown_with_parameters_and_figures(
     shown = run("runs", "show", "a-1").out
     for text in ("a-1: done, took 7 s", "  seed  3", "  loglik  -1.5", str(home / "r")):
         assert text in shown
-    assert run("runs", "show").out.startswith("c-3: running, took -")
+    bare = run("runs", "show").out
+    assert bare.startswith("c-3: running, took -")
+    assert "report: none" in bare
+    assert "nan" not in shown + bare
     assert "expected one" in run("runs", "show", "zzz").err
 
 

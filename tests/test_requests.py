@@ -1,4 +1,4 @@
-"""Trainings asked for: one a series, whole or not there, taken away once run."""
+"""Runs and trainings asked for: one a name, whole or not there, until they are answered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from test_store_drift import report
 
-from microstream_lab.errors import RunError
-from microstream_lab.live.requests import pending_requests, request_training, withdraw
+from microstream_lab.schedule.requests import pending, request_run, request_training, withdraw
 from microstream_lab.settings import Settings
 
 
@@ -18,29 +17,47 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(microstream_home=tmp_path / "home")
 
 
-def test_a_series_is_asked_for_once_until_the_request_is_withdrawn(settings: Settings) -> None:
-    assert pending_requests(settings) == []
-    assert request_training(settings, report(), at=2)
-    assert not request_training(settings, report(5, alarms=("log_return",)), at=3)
-    assert request_training(settings, report(symbol="ETHUSDT"), at=1)
-    first, second = pending_requests(settings)
-    assert (first.symbol, second.symbol, second.at) == ("ETHUSDT", "BTCUSDT", 2)
-    assert second.reason == "unlike any day of the training: range 0.50"
-    withdraw(settings, second)
-    withdraw(settings, second)
-    assert [request.symbol for request in pending_requests(settings)] == ["ETHUSDT"]
-    assert request_training(settings, report(), at=4)
+def test_a_series_is_asked_for_once_in_the_words_of_the_latest_alarm(settings: Settings) -> None:
+    assert pending(settings) == []
+    request_training(settings, report())
+    request_training(settings, report(5, alarms=("log_return",)))
+    request_training(settings, report(symbol="ETHUSDT"))
+    first, second = pending(settings)
+    assert first.series == ("spot", "BTCUSDT", "1m")
+    assert first.reason == "drift, unlike any day of the training: log_return 0.12"
+    assert second.series == ("spot", "ETHUSDT", "1m")
+    withdraw(settings, first)
+    withdraw(settings, first)
+    assert pending(settings) == [second]
+
+
+def test_jobs_and_their_symbols_are_no_series(settings: Settings) -> None:
+    request_run(settings, "nightly", "new data")
+    request_run(settings, "nightly", "new data", "BTCUSDT")
+    assert [(each.name, each.series) for each in pending(settings)] == [
+        ("nightly", None),
+        ("nightly.BTCUSDT", None),
+    ]
+
+
+def test_what_is_asked_for_anew_meanwhile_is_not_withdrawn(settings: Settings) -> None:
+    request_run(settings, "nightly", "new data")
+    (first,) = pending(settings)
+    request_run(settings, "nightly", "newer data")
+    withdraw(settings, first)
+    assert [each.reason for each in pending(settings)] == ["newer data"]
 
 
 def test_of_many_at_once_one_is_kept_and_nothing_is_left_beside_it(settings: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
-        asked = list(pool.map(lambda at: request_training(settings, report(), at), range(32)))
-    assert asked.count(True) == 1
-    assert [path.name for path in settings.requests_path.iterdir()] == ["spot-BTCUSDT-1m.json"]
+        paths = set(pool.map(lambda _: request_training(settings, report()), range(32)))
+    (path,) = paths
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_request_that_cannot_be_read_is_told(settings: Settings) -> None:
-    request_training(settings, report())
-    (settings.requests_path / "spot-BTCUSDT-1m.json").write_text("{}")
-    with pytest.raises(RunError, match="expected a request for a training"):
-        pending_requests(settings)
+def test_a_request_that_cannot_be_read_asks_all_the_same(settings: Settings) -> None:
+    request_training(settings, report()).write_text("{}")
+    (request,) = pending(settings)
+    assert (request.name, request.reason) == ("spot.BTCUSDT.1m", "without a reason")
+    withdraw(settings, request)
+    assert pending(settings) == []

@@ -16,7 +16,7 @@ from microstream_lab.cli import app, main
 from microstream_lab.research.run_folder import folder_of, write_record
 from microstream_lab.schedule.locks import JobLock
 from microstream_lab.schedule.reading import parse_schedule
-from microstream_lab.schedule.requests import asked
+from microstream_lab.schedule.requests import pending
 from microstream_lab.settings import Settings
 from microstream_lab.store import Run, Store
 
@@ -91,7 +91,7 @@ def test_a_job_that_another_scheduler_has_is_asked_for(run: Any, settings: Setti
     lock.release()
     assert code == 0
     assert "job nightly is held by PID" in out
-    assert asked(settings, ["nightly", "nightly.ETHUSDT"]) == {"nightly.ETHUSDT": "new"}
+    assert [(each.name, each.reason) for each in pending(settings)] == [("nightly.ETHUSDT", "new")]
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from exchange_thread import ThreadedExchange, exchange_in_thread
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import MicrostreamError, SettingsError
 from microstream_lab.live.bundles import Shelf
-from microstream_lab.live.requests import pending_requests
 from microstream_lab.live.session import LiveSession
 from microstream_lab.market.exchange import EndlessMarket
 from microstream_lab.market.simulate import simulate_market
 from microstream_lab.models.drift import Reading
 from microstream_lab.registry import Registry
+from microstream_lab.schedule.requests import pending
 from microstream_lab.schema import BAR_VALUES
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -207,10 +207,10 @@ def test_drift_is_stored_shown_and_an_alarm_asks_for_a_training(
         "SIMUSDT", source="binance", bundle=touchy, window=100, settings=Settings.load()
     ) as session:
         session.wait(bars=1, timeout_s=40)
-        until(lambda: pending_requests(settings))
+        until(lambda: pending(settings))
         picture = session.picture()
-    (request,) = pending_requests(settings)
-    assert (request.market, request.symbol, request.interval) == ("sim", "SIMUSDT", "1m")
+    (request,) = pending(settings)
+    assert request.series == ("sim", "SIMUSDT", "1m")
     assert picture.health.drift is not None
     assert picture.health.drift.alarms == reference.names
     assert [entry.kind for entry in picture.log].count("drift") == 1

@@ -68,11 +68,11 @@ def _row(info: VersionInfo) -> tuple[object, ...]:
 @app.command(short_help="Show a bundle's card.")
 def show(
     symbol: Series,
+    version: Annotated[
+        str | None, typer.Argument(help="Version; the current one if left out.")
+    ] = None,
     market: Market = None,
     interval: Interval = None,
-    version: Annotated[
-        str | None, typer.Option(help="Version; the current one if left out.")
-    ] = None,
 ) -> None:
     """Show a bundle's card: what it was trained on, how, and what it learnt.
 
@@ -165,5 +165,10 @@ def _show_labels(first: ModelBundle, second: ModelBundle, bars: pd.DataFrame) ->
 
 
 def _series(symbol: str, interval: str | None, market: str | None) -> tuple[str, str, str]:
+    """The series meant: of the one market that has bundles of it, else of the settings' market."""
     settings = load_settings()
-    return symbol, interval or settings.interval, market or settings.market
+    interval = interval or settings.interval
+    if market is None:
+        markets = {info.market for info in open_registry(settings).list(symbol, interval)}
+        market = markets.pop() if len(markets) == 1 else settings.market
+    return symbol, interval, market

@@ -153,4 +153,7 @@ def _find(runs: pd.DataFrame, run_id: str) -> pd.Series[Any]:
     if len(found) != 1:
         expected = "expected one; see: microstream runs list"
         raise RunError(f"run {run_id}: found {len(found)} such runs, {expected}")
-    return found.iloc[0]
+    run = found.iloc[0].astype(object)
+    texts = ["job", "cause", "error", "report"]
+    run[texts] = run[texts].where(run[texts].notna(), None)
+    return run

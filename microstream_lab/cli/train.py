@@ -90,13 +90,13 @@ def train(
 def _train_requested(
     options: dict[str, Any], more: list[str] | None, settings: Settings, timeout_s: float
 ) -> None:
-    from microstream_lab.live.requests import pending_requests, withdraw
+    from microstream_lab.schedule.requests import pending, withdraw
 
-    requests = pending_requests(settings)
-    if not requests:
+    asked = [(each, each.series) for each in pending(settings)]
+    trainings = [(request, series) for request, series in asked if series is not None]
+    if not trainings:
         typer.echo("no training is asked for")
-    for request in requests:
-        series = (request.market, request.symbol, request.interval)
+    for request, series in trainings:
         typer.echo(f"{' '.join(series)}: {request.reason}")
         named = dict(zip(("market", "symbol", "interval"), series, strict=True))
         try:

@@ -22,11 +22,11 @@ from microstream_lab.live.bulletin import Bulletin, Phase
 from microstream_lab.live.course import Course
 from microstream_lab.live.drift_desk import OnDrift
 from microstream_lab.live.options import CourseOptions
-from microstream_lab.live.requests import request_training
 from microstream_lab.live.session_status import SessionStatus
 from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.state import MonitorState, Picture
 from microstream_lab.live.tidings import Tiding
+from microstream_lab.schedule.requests import request_training
 from microstream_lab.schema import MARKETS, interval_us
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -72,7 +72,8 @@ class LiveSession:
         Loaded if not given.
     on_drift : callable, optional
         Called with a :class:`DriftReport` whenever a drift alarm begins, in a thread of its own; by
-        default a training is asked for if ``DRIFT_REQUESTS_TRAINING`` is set.
+        default a training is asked for if ``DRIFT_REQUESTS_TRAINING`` is set, though never by a
+        replay.
 
     Notes
     -----
@@ -111,7 +112,7 @@ class LiveSession:
         self._options = CourseOptions(
             *(symbol.upper(), interval, source, bundle, market, window, speed, start, end, seed),
             stores=store is not False,
-            on_drift=on_drift or _usual_answer(settings),
+            on_drift=on_drift or _usual_answer(settings, source),
         )
         self._course = Course(self._options, settings, self._store, self._take)
         self._background = Background(f"live {symbol.upper()}", self._course.run, self._ended_with)
@@ -297,8 +298,10 @@ class LiveSession:
 atexit.register(LiveSession._stop_all)
 
 
-def _usual_answer(settings: Settings) -> OnDrift | None:
-    return partial(request_training, settings) if settings.drift_requests_training else None
+def _usual_answer(settings: Settings, source: SourceName) -> OnDrift | None:
+    """What the past was like, as a replay shows it, is no reason to train now."""
+    wanted = settings.drift_requests_training and source != "replay"
+    return partial(request_training, settings) if wanted else None
 
 
 def _require(holds: bool, found: str, expected: str) -> None:

@@ -55,6 +55,10 @@ class Job:
         One run for each, one after another; none if the notebook shall choose.
     parameters : mapping
         Values, whose texts may hold ``{day}`` or ``{day-30}``: the day of the moment, UTC.
+    on_drift_s : float, optional
+        Run also when a drift alarm asks for it, no sooner than so long after the last start.
+    defaults : mapping
+        The notebook's own values of its parameters.
     """
 
     name: str
@@ -67,6 +71,8 @@ class Job:
     catch_up: CatchUp = "latest"
     symbols: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    on_drift_s: float | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -85,6 +91,16 @@ class Task:
     def name(self) -> str:
         """``nightly``, or ``nightly.BTCUSDT``."""
         return self.job.name if self.symbol is None else f"{self.job.name}.{self.symbol}"
+
+    @property
+    def series(self) -> tuple[str, str, str] | None:
+        """Market, symbol and interval it is about, if its notebook has such parameters."""
+        named = {} if self.symbol is None else {"symbol": self.symbol}
+        values = {**self.job.defaults, **named, **self.job.parameters}
+        market, symbol, interval = map(values.get, ("market", "symbol", "interval"))
+        if not (isinstance(market, str) and isinstance(symbol, str) and isinstance(interval, str)):
+            return None
+        return market, symbol.upper(), interval
 
     def parameters(self, moment: int) -> dict[str, Any]:
         """The parameters of a run that is due at a moment (us)."""

@@ -10,6 +10,7 @@ import re
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -57,6 +58,7 @@ class _Job(_Table):
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     retry_after: Seconds = 60.0
     catch_up: CatchUp = "latest"
+    on_drift: Seconds | None = None
     symbols: list[str] = []
     parameters: dict[str, Any] = {}
 
@@ -149,14 +151,17 @@ def _job(name: str, read: _Job, settings: Settings, text: str, where: str) -> Jo
         raise refuse(["notebook"], error) from error
     job = Job(
         *(name, notebook, read.cron, zone_of(read.time_zone), read.timeout, read.retries),
-        *(read.retry_after, read.catch_up, tuple(read.symbols), read.parameters),
+        *(read.retry_after, read.catch_up, tuple(read.symbols), read.parameters, read.on_drift),
     )
     try:
-        _check_parameters(job)
+        job = _checked(job)
     except _ParameterAtError as error:
         raise refuse(["parameters", error.name], error) from error
     except MicrostreamError as error:
         raise refuse(["notebook"], error) from error
+    if job.on_drift_s is not None and job.tasks[0].series is None:
+        found = "the notebook has no series, expected parameters market, symbol and interval"
+        raise refuse(["on_drift"], RunError(found))
     return job
 
 
@@ -168,17 +173,19 @@ class _ParameterAtError(ParameterError):
         super().__init__(text)
 
 
-def _check_parameters(job: Job) -> None:
+def _checked(job: Job) -> Job:
+    """The job with its notebook's defaults, if the notebook takes its parameters."""
     known = notebook_parameters(read_source(job.notebook), job.notebook.name)
     if job.symbols and "symbol" in job.parameters:
         raise _ParameterAtError("symbol", "found it beside symbols, expected one of them")
-    for name, value in job.tasks[0].job.parameters.items():
+    for name, value in job.parameters.items():
         try:
             validated({name: resolved(value, _now())}, known, job.notebook.name)
         except ValueError as error:
             raise _ParameterAtError(name, str(error)) from error
     if job.symbols:
         validated({"symbol": job.symbols[0]}, known, job.notebook.name)
+    return replace(job, defaults={name: each.default for name, each in known.items()})
 
 
 def _now() -> int:

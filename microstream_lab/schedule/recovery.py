@@ -77,23 +77,26 @@ def _is_ours(run: Run, jobs: Sequence[str], settings: Settings) -> bool:
 
 @dataclass(frozen=True)
 class Recovered:
-    """What the run table knows of a task: moments (us) that were run, and loose ends."""
+    """What the run table knows of a task: moments (us) run, loose ends, and the last start."""
 
     ran: list[int] = field(default_factory=list)
     running: Run | None = None
     unfinished: Run | None = None
+    started_at: int | None = None
 
     @classmethod
     def of(cls, task: Task, store: Store, alive: Sequence[Run]) -> Recovered:
         """Read it from the store; `alive` are the runs that go on."""
         rows = store.runs(job=task.name, limit=_MOST)
-        ran = rows.loc[rows["status"] != "missed", "scheduled_for"].dropna()
+        run_rows = rows[rows["status"] != "missed"]
+        ran = run_rows["scheduled_for"].dropna()
         running = next((run for run in alive if run.job == task.name), None)
         unfinished = None
         if task.job.catch_up == "latest" and running is None:
             unfinished = _unfinished(rows)
         moments = [as_micros(moment) for moment in reversed(ran.tolist())]
-        return cls(moments, running, unfinished)
+        started_at = None if run_rows.empty else as_micros(run_rows["started_at"].iloc[0])
+        return cls(moments, running, unfinished, started_at)
 
 
 def _unfinished(rows: pd.DataFrame) -> Run | None:

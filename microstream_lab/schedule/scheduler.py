@@ -19,13 +19,13 @@ from microstream_lab.research.retention import prune_runs
 from microstream_lab.research.run_folder import folder_of, is_alive, moment, write_record
 from microstream_lab.research.run_index import refresh_index
 from microstream_lab.research.runs import settle
+from microstream_lab.schedule.inbox import Inbox
 from microstream_lab.schedule.jobs import Schedule, Task
 from microstream_lab.schedule.ledger import Ledger
 from microstream_lab.schedule.locks import JobLock
 from microstream_lab.schedule.plan import Missed, Start, TaskPlan
 from microstream_lab.schedule.process import RunningWorker, start_worker
 from microstream_lab.schedule.recovery import Recovered, recover
-from microstream_lab.schedule.requests import asked, taken
 from microstream_lab.schedule.rows import missed_run, new_run, order_of
 from microstream_lab.schedule.worker import WorkOrder
 from microstream_lab.settings import Settings
@@ -85,6 +85,7 @@ class Scheduler:
         self._store, self._clock, self._launch, self._tell = store, clock, launch, tell
         self._by_clock = by_clock
         self._ledger = Ledger(store)
+        self._inbox = Inbox(schedule, settings)
         self._locks = [JobLock(job.name, settings) for job in schedule.jobs]
         self._plans: dict[str, TaskPlan] = {}
         self._work: dict[str, _Work] = {}
@@ -145,7 +146,7 @@ class Scheduler:
         now = self._clock()
         for name in list(self._work):
             self._look_after(name, now)
-        self._hear_requests()
+        self._hear_requests(now)
         for plan in self._plans.values():
             self._look_at_clock(plan, now)
         for plan in sorted(self._plans.values(), key=_urgency):
@@ -191,6 +192,8 @@ class Scheduler:
             past = Recovered.of(task, self._store, alive)
             plan = TaskPlan(task, handled.get(task.name, now), past.ran)
             self._plans[task.name] = plan
+            if past.started_at is not None:
+                self._inbox.remember(task, past.started_at)
             if past.running is not None:
                 plan.adopt(_start_of(task, past.running))
                 self._work[task.name] = _Work(past.running, None, float("inf"))
@@ -200,15 +203,10 @@ class Scheduler:
                 self._ledger.handled(task.name, plan.accounted_until)
         self._ledger.flush()
 
-    def _hear_requests(self) -> None:
-        if not self._by_clock:
-            return
-        jobs = {job.name: job.tasks for job in self.schedule.jobs}
-        each = {task.name: (task,) for task in self.schedule.tasks}
-        for name, reason in asked(self.settings, {**each, **jobs}).items():
-            for task in {**each, **jobs}[name]:
+    def _hear_requests(self, now: int) -> None:
+        if self._by_clock:
+            for task, reason in self._inbox.hear(now):
                 self._plans[task.name].ask(reason)
-            taken(self.settings, name)
 
     def _look_at_clock(self, plan: TaskPlan, now: int) -> None:
         if not self._by_clock:
@@ -233,6 +231,7 @@ class Scheduler:
         if not self._ledger.flush():  # the worker writes its row, and this one might come after it
             self._ledger.forget(run.run_id)
         job = start.task.job
+        self._inbox.started(start.task, now)
         self._tell(f"{start.task.name}: started, {start.cause}")
         try:
             worker = self._launch(order_of(run, start), self.settings)
