@@ -28,6 +28,8 @@ NOTES = HERE / "notes.md"
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "hmmlearn", "numba", "duckdb", "pyarrow", "msgspec")
 WORSE = 0.8
 """A ratio below this share of the last run's is pointed out: smaller changes are noise."""
+FAILED: list[str] = []
+"""Benchmarks that broke off: the others still run, and the page keeps what was last known of them."""
 HEAD = """# How fast it is
 
 Written by `make bench`; figures are ratios within one process and one run, medians of turns. Only
@@ -47,7 +49,9 @@ def run(script: Path) -> list[Figure]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = {**os.environ, **threads, RESULTS: str(target)}
         print(f"-- {script.stem}", flush=True)
-        subprocess.run([sys.executable, str(script)], env=environment, check=True)
+        done = subprocess.run([sys.executable, str(script)], env=environment, check=False)
+        if done.returncode:
+            FAILED.append(script.stem)
         return [Figure(**json.loads(line)) for line in target.read_text().splitlines()]
 
 
@@ -109,6 +113,8 @@ def main(names: list[str]) -> None:
     figures = [figure for each in dict(sorted(kept().items())).values() for figure in each]
     PAGE.write_text(page(figures))
     print(f"written: {PAGE.relative_to(HERE.parent)}")
+    if FAILED:
+        sys.exit(f"broke off: {', '.join(FAILED)}")
 
 
 if __name__ == "__main__":

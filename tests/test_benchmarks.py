@@ -67,3 +67,21 @@ def test_figures_are_kept_from_one_run_to_the_next(
     assert report.kept() == {}
     report.keep({"em": [figure(3.0)]})
     assert report.kept() == {"em": [figure(3.0)]}
+
+
+def test_a_benchmark_that_breaks_off_is_named_and_the_others_still_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "notes.md").write_text("Notes.")
+    (tmp_path / "bench_a.py").write_text("raise SystemExit(3)")
+    (tmp_path / "bench_b.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(report.__file__).parent)!r})\n"
+        "from turns import Figure, publish; publish(Figure('told', 'reference', 5.0, 9.0))"
+    )
+    places = {"HERE": tmp_path, "NOTES": tmp_path / "notes.md", "KEPT": tmp_path / "last.json"}
+    for name, place in {**places, "PAGE": tmp_path / "page.md", "FAILED": []}.items():
+        monkeypatch.setattr(report, name, place)
+    with pytest.raises(SystemExit, match="broke off: bench_a"):
+        report.main([])
+    assert "| told | reference | >= 5x | 9.00x |" in (tmp_path / "page.md").read_text()
