@@ -26,7 +26,7 @@ GOAL = 1.15
 HOW = (
     "{sizes} rows, each size in a process of its own, median of five calls; the figure is the "
     "largest cost per row over that of the shortest, less than a byte a row counted as one. CPU "
-    "nanoseconds a row, all threads: {time}. Bytes a row at the peak, the result included: {memory}."
+    "nanoseconds a row, all threads: {time}. Bytes a row at the peak, with the result: {memory}."
 )
 
 

@@ -29,7 +29,7 @@ LIBRARIES = ("numpy", "pandas", "scikit-learn", "hmmlearn", "numba", "duckdb", "
 WORSE = 0.8
 """A ratio below this share of the last run's is pointed out: smaller changes are noise."""
 FAILED: list[str] = []
-"""Benchmarks that broke off: the others still run, and the page keeps what was last known of them."""
+"""Benchmarks that broke off: the page keeps what was last known of them."""
 HEAD = """# How fast it is
 
 Written by `make bench`; figures are ratios within one process and one run, medians of turns. Only

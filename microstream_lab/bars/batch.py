@@ -66,35 +66,39 @@ def bars_from_trades(
         If a column is missing, there are no trades, a number is negative or not finite, or
         ``agg_id`` does not rise from row to row.
     """
-    from microstream_lab.bars.folding import survey  # numba loads with the first batch only
-
     require_trades(trades)
     step = interval_us(interval)
     times, agg_ids, *columns = (_plain(trades[name]) for name in _FOLDED)
-    fallen, n_bad, n_holes, in_order = survey(agg_ids, times, *columns[:2], step)
-    if n_bad:
-        _refuse_numbers(*columns[:2])
-    if fallen >= 0:
-        found = f"agg_id {agg_ids[fallen]} after {agg_ids[fallen - 1]}"
-        raise DataError(f"trades, row {fallen}", found, "agg_id ascending and unique")
+    open_times = _open_times(times, step, until)
+    folded = _folded(times, columns, step, len(open_times), agg_ids)
     in_id_order = times
-    if not in_order:
+    if folded is None:
+        _refuse(columns, agg_ids)
         order = np.argsort(times // step, kind="stable")
         times, *columns = (_fixed(column[order]) for column in (times, *columns))
-    open_times = _open_times(times, step, until)
-    prices, exact, estimate, counts = _folded(times, columns, step, len(open_times))
+        open_times = _open_times(times, step, until)
+        row_numbers = _fixed(np.arange(len(times)))
+        folded = _folded(times, columns, step, len(open_times), row_numbers)
+        assert folded is not None
     quality = np.zeros(len(open_times), dtype=np.int8)
-    if n_holes:
+    if agg_ids[-1] - agg_ids[0] >= len(agg_ids):
         _mark_holes(quality, agg_ids, (in_id_order - open_times[0]) // step)
-    values = (prices, settled(exact, estimate), counts)
-    return _bars_frame(open_times, values, quality, trades, interval)
+    return _bars_frame(open_times, folded, quality, trades, interval)
 
 
 def _folded(
-    times: NDArray[np.int64], columns: list[NDArray[Any]], step: int, n_bars: int
-) -> list[NDArray[Any]]:
-    """What ``fold`` returns, of parts that begin with the first trade of a bar, on all cores."""
-    from microstream_lab.bars.folding import fold
+    times: NDArray[np.int64],
+    columns: list[NDArray[Any]],
+    step: int,
+    n_bars: int,
+    agg_ids: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
+    """Prices, settled sums and counts of the bars, or None where a column is not as it should be.
+
+    On all cores, in parts that begin with the first trade of a bar. Each part is looked over just
+    before it is folded: from memory, which is what takes the time, it is read once.
+    """
+    from microstream_lab.bars.folding import fold  # numba loads with the first batch only
 
     cuts = [np.searchsorted(times, times[part.start] // step * step) for part in parts(len(times))]
     rows = np.unique([*cuts, len(times)])
@@ -103,11 +107,32 @@ def _folded(
 
     def fold_part(part: int) -> None:
         inside = slice(rows[part], rows[part + 1])
-        pieces = (column[inside] for column in (times, *columns))
-        folded[part] = fold(*pieces, step, bars[part + 1] - bars[part])
+        around = slice(max(inside.start - 1, 0), inside.stop + 1)
+        pieces = [column[inside] for column in (times, *columns)]
+        if _can_be_folded(agg_ids[around], times[around], pieces[1], pieces[2], step):
+            folded[part] = fold(*pieces, step, bars[part + 1] - bars[part])
 
     share_out(fold_part, range(len(folded)), worth_it=len(folded) > 1)
-    return [np.concatenate(values) for values in zip(*folded, strict=True)]
+    if any(part is None for part in folded):
+        return None
+    prices, exact, estimate, counts = map(np.concatenate, zip(*folded, strict=True))
+    return prices, settled(exact, estimate), counts
+
+
+def _can_be_folded(
+    agg_ids: NDArray[np.int64],
+    times: NDArray[np.int64],
+    price: NDArray[np.float64],
+    quantity: NDArray[np.float64],
+    step: int,
+) -> bool:
+    """Whether ids rise, numbers can be added up, and no trade's bar is before the last trade's."""
+    from microstream_lab.bars.folding import survey
+
+    n_fallen, n_back, n_bad = survey(agg_ids, times, price, quantity)
+    if n_fallen or n_bad:
+        return False
+    return not n_back or bool((np.diff(times // step) >= 0).all())
 
 
 def require_trades(trades: pd.DataFrame) -> None:
@@ -130,12 +155,15 @@ def require_trades(trades: pd.DataFrame) -> None:
             raise DataError("trades", found, "trades of one symbol")
 
 
-def _refuse_numbers(*columns: NDArray[np.float64]) -> None:
-    """Name the first of price and quantity that cannot be used; one cannot."""
-    for name, values in zip(("price", "quantity"), columns, strict=True):
-        if not (values.min() >= 0 and values.max() < LARGEST):
+def _refuse(columns: list[NDArray[Any]], agg_ids: NDArray[np.int64]) -> None:
+    """Name what of prices, quantities and ids cannot be used, if anything."""
+    for name, values in zip(("price", "quantity"), columns[:2], strict=True):
+        if not (values.min() >= 0 and values.max() < LARGEST):  # nor is NaN
             found = f"a {name} that is negative, not finite or too large"
             raise DataError("trades", found, f"numbers below {LARGEST:g}")
+    for row in 1 + np.flatnonzero(agg_ids[1:] <= agg_ids[:-1])[:1]:
+        found = f"agg_id {agg_ids[row]} after {agg_ids[row - 1]}"
+        raise DataError(f"trades, row {row}", found, "agg_id ascending and unique")
 
 
 def _plain(column: pd.Series[Any]) -> NDArray[Any]:

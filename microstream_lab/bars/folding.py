@@ -22,29 +22,27 @@ def survey(
     times: NDArray[np.int64],
     price: NDArray[np.float64],
     quantity: NDArray[np.float64],
-    step: int,
-) -> tuple[int, int, int, bool]:
-    """Look the trades over before folding them.
+) -> tuple[int, int, int]:
+    """Look trades over before folding them, in loops without a branch.
 
     Returns
     -------
-    tuple of int, int, int, bool
-        Row of the first ``agg_id`` that does not rise (-1: none), the number of rows whose price or
-        quantity cannot be used, the number of holes in the ids, and whether every trade falls into
-        the bar of the trade before it or a later one.
+    tuple of int, int, int
+        How often an ``agg_id`` does not rise, how often a time is before the one before it, and how
+        many prices and quantities cannot be used.
     """
-    n_bad, n_holes, in_order, bar_open = 0, 0, True, times[0] - times[0] % step
-    for row in range(len(agg_ids)):
-        n_bad += not (0.0 <= price[row] < LARGEST and 0.0 <= quantity[row] < LARGEST)  # nor is NaN
-        rise = agg_ids[row] - agg_ids[row - 1] if row else 1
-        if rise < 1:
-            return row, n_bad, n_holes, in_order
-        n_holes += rise > 1
-        if times[row] < bar_open:
-            in_order = False
-        elif times[row] >= bar_open + step:
-            bar_open = times[row] - times[row] % step
-    return -1, n_bad, n_holes, in_order
+    n_fallen, n_back, n_bad = 0, 0, 0
+    later, earlier = agg_ids[1:], agg_ids[:-1]
+    for row in range(len(later)):
+        n_fallen += later[row] <= earlier[row]
+    later, earlier = times[1:], times[:-1]
+    for row in range(len(later)):
+        n_back += later[row] < earlier[row]
+    for row in range(len(price)):
+        n_bad += not (0.0 <= price[row] < LARGEST)  # nor is NaN
+    for row in range(len(quantity)):
+        n_bad += not (0.0 <= quantity[row] < LARGEST)
+    return n_fallen, n_back, n_bad
 
 
 @compiled
