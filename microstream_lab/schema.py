@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
 from math import nan
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -39,6 +39,7 @@ __all__ = [
     "Watermark",
     "as_micros",
     "contiguous_runs",
+    "holds_one_value",
     "hour_of_bars",
     "interval_us",
     "iter_bars",
@@ -56,6 +57,7 @@ MARKETS: Final = {"spot": "spot", "um": "USD-M futures", "sim": "simulated"}
 """Binance spot, Binance USD-M futures and the simulator's own market, with words for people."""
 
 _MINUTE: Final = 60_000_000
+_PIECE: Final = 32_768
 INTERVALS: Final[dict[str, int]] = {
     "1s": 1_000_000,
     "1m": _MINUTE,
@@ -272,20 +274,33 @@ def require_bars(bars: pd.DataFrame, where: str = "bars frame") -> pd.DataFrame:
     if bars.empty:
         raise DataError(where, "no rows", "at least one bar")
     for name in ("market", "symbol", "interval"):
-        if (bars[name] != bars[name].iloc[0]).any():
+        if not holds_one_value(bars[name]):
             raise DataError(where, f"{bars[name].nunique()} values of {name}", "one series")
     index = bars.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError(where, f"an index of {index.dtype}", f"open_time as {TIME_DTYPE}")
     times, step = _micros(index), interval_us(str(bars["interval"].iloc[0]))
-    steps = np.diff(times)
-    evenly = bool((steps == step).all())  # then the first bar tells it all
-    if not evenly and steps.min() <= 0:
+    evenly = _are_even(times, step)  # then the first bar tells it all
+    if not evenly and (times[1:] <= times[:-1]).any():
         raise DataError(where, "open_time unsorted or doubled", "open_time ascending and unique")
-    if times[0] % step or (not evenly and (steps % step).any()):
+    if times[0] % step or (not evenly and (times % step).any()):
         found = f"open_time {index[int((times % step != 0).argmax())]}"
         raise DataError(where, found, f"a multiple of {bars['interval'].iloc[0]}")
     return bars
+
+
+def holds_one_value(column: pd.Series[Any]) -> bool:
+    """Whether all rows have the same value, and it is one; a categorical is judged by its codes."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes = np.asarray(column.cat.codes)
+        return bool(0 <= codes.min() == codes.max())
+    return bool((column == column.iloc[0]).all())
+
+
+def _are_even(times: npt.NDArray[np.int64], step: int) -> bool:
+    """Whether all times are one `step` apart; in pieces, so that differences stay in the cache."""
+    pieces = (times[begin : begin + _PIECE + 1] for begin in range(0, len(times) - 1, _PIECE))
+    return all((np.diff(piece) == step).all() for piece in pieces)
 
 
 def contiguous_runs(bars: pd.DataFrame) -> list[slice]:

@@ -19,6 +19,7 @@ from microstream_lab.schema import (
     QUALITIES,
     TRADE_COLUMNS,
     as_micros,
+    holds_one_value,
     interval_us,
 )
 from microstream_lab.threads import parts, share_out
@@ -150,7 +151,7 @@ def require_trades(trades: pd.DataFrame) -> None:
     if trades.empty:
         raise DataError("trades", "no rows", "at least one trade")
     for name in ("market", "symbol"):
-        if (trades[name] != trades[name].iloc[0]).any():
+        if not holds_one_value(trades[name]):
             found = f"{trades[name].nunique()} values of {name}"
             raise DataError("trades", found, "trades of one symbol")
 
