@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from microstream_lab.store import Store
 
 # A busy machine is no failure. HYPOTHESIS_PROFILE=fuzz looks at far more examples, in rounds: what
 # is remembered of them, so as not to repeat any, makes each slower than the one before.
@@ -37,3 +42,36 @@ def real_data() -> Path:
             pytest.fail(f"real market data not found at {REAL_DATA}, and CI may not skip it")
         pytest.skip(f"real market data not found at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="module")
+def served_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A store that is served while the tests of a module run."""
+    from microstream_lab.store import serving
+
+    path = tmp_path_factory.mktemp("served") / "store.duckdb"
+    with serving(path):
+        yield path
+
+
+@pytest.fixture(params=["embedded", "served"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store, once in a file of its own and once behind a server."""
+    from microstream_lab.store import Store, transaction
+
+    if request.param == "embedded":
+        return Store(tmp_path / "store.duckdb")
+    store = Store(request.getfixturevalue("served_path"))
+    tables = store.sql("SELECT table_name FROM duckdb_tables()")["table_name"]
+    with store._file.writing() as connection, transaction(connection):
+        for table in set(tables) - {"schema_version"}:
+            connection.execute(f"DELETE FROM {table}")
+    return store
+
+
+@pytest.fixture
+def absent(tmp_path: Path) -> Store:
+    """A store that nobody has written to."""
+    from microstream_lab.store import Store
+
+    return Store(tmp_path / "absent.duckdb")

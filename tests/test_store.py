@@ -29,11 +29,6 @@ from microstream_lab.store import MissingRange, Run, Store, WriteCounts
 MINUTE = 60_000_000
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store.duckdb")
-
-
 def all_rows(store: Store) -> dict[str, list[str]]:
     """Every row of every table as text, whatever order it is stored in."""
     names = store.sql("SELECT table_name FROM duckdb_tables() ORDER BY 1")["table_name"]
@@ -200,15 +195,15 @@ def test_an_impossible_bar_is_refused_and_the_store_stays_as_it_was(
     assert all_rows(store) == before
 
 
-def test_nothing_to_write_makes_no_file(store: Store) -> None:
-    assert store.write_bars([]) == WriteCounts()
-    assert store.write_bars(make_bars(5).iloc[:0]) == WriteCounts()
-    assert not store.path.exists()
+def test_nothing_to_write_makes_no_file(absent: Store) -> None:
+    assert absent.write_bars([]) == WriteCounts()
+    assert absent.write_bars(make_bars(5).iloc[:0]) == WriteCounts()
+    assert not absent.path.exists()
 
 
-def test_an_absent_store_says_how_to_make_one(store: Store) -> None:
-    with pytest.raises(StoreError, match=r"no store at .*store\.duckdb; .*microstream ingest"):
-        store.bars("BTCUSDT", "1m")
+def test_an_absent_store_says_how_to_make_one(absent: Store) -> None:
+    with pytest.raises(StoreError, match=r"no store at .*absent\.duckdb; .*microstream ingest"):
+        absent.bars("BTCUSDT", "1m")
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -262,11 +257,11 @@ def test_a_bad_file_is_refused_whole_and_those_before_it_are_stored(
     assert all_rows(store) == before
 
 
-def test_a_refused_first_file_makes_no_store(store: Store, tmp_path: Path) -> None:
+def test_a_refused_first_file_makes_no_store(absent: Store, tmp_path: Path) -> None:
     (tmp_path / "BTCUSDT-1m-2024-01-01.csv").write_text("")
     with pytest.raises(DataError):
-        store.import_klines(tmp_path / "BTCUSDT-1m-2024-01-01.csv")
-    assert not store.path.exists()
+        absent.import_klines(tmp_path / "BTCUSDT-1m-2024-01-01.csv")
+    assert not absent.path.exists()
 
 
 def test_an_import_completes_partial_bars_and_counts_those_that_differ(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 from factories import make_bars
@@ -25,11 +23,6 @@ def report(place: int = 0, **values: object) -> DriftReport:
         alarms=("range",),
     )
     return replace(made, **values)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store.duckdb")
 
 
 def test_reports_come_back_as_they_were(store: Store) -> None:
@@ -60,14 +53,14 @@ def test_series_and_spans_are_kept_apart(store: Store) -> None:
 
 
 def test_a_store_of_the_version_before_gains_the_table_and_keeps_its_rows(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    absent: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     older = {version: step for version, step in tables.MIGRATIONS.items() if version < 3}
     with monkeypatch.context() as patch:
         patch.setattr(tables, "MIGRATIONS", older)
-        store.write_bars(make_bars(5))
-        assert store.status().schema_version == 2
-    store.write_drift([report()])
-    assert len(store.bars("BTCUSDT", "1m")) == 5
-    assert isinstance(store.drift("BTCUSDT", "1m"), pd.DataFrame)
-    assert store.status().schema_version == tables.newest_version()
+        absent.write_bars(make_bars(5))
+        assert absent.status().schema_version == 2
+    absent.write_drift([report()])
+    assert len(absent.bars("BTCUSDT", "1m")) == 5
+    assert isinstance(absent.drift("BTCUSDT", "1m"), pd.DataFrame)
+    assert absent.status().schema_version == tables.newest_version()

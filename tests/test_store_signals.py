@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,6 @@ from microstream_lab.schema import Signal, as_micros
 from microstream_lab.store import Store, WriteCounts
 
 SERIES = {"symbol": "BTCUSDT", "interval": "1m"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store.duckdb")
 
 
 def make_signals(n: int = 50, n_regimes: int = 3, warm_up: int = 5, seed: int = 0) -> pd.DataFrame:

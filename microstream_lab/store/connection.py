@@ -1,186 +1,66 @@
-"""Connections to the store's file: short, patient, and able to say who is in the way.
+"""What the tables need of a connection, whoever holds the store's file.
 
-Invariant: no connection outlives the ``with`` block it was made for. DuckDB lets one process write
-or many read; whoever comes at the wrong moment waits a bounded time. Writers queue at a gate (a
-lock file beside the store) that readers only pass through, so that a stream of readers cannot
-starve a writer. Nothing else in this process may open the file: closing any descriptor of it would
-drop the lock DuckDB holds.
+Invariant: the rest of this room speaks to a :class:`Connection` and cannot tell one of a file on
+this machine from one of a server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import duckdb
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from microstream_lab.errors import StoreError, StoreLockedError, StoreVersionError
-from microstream_lab.store.gate import Gate, GateBusyError, command_of
-from microstream_lab.store.tables import migrate, newest_version, schema_version
-
-__all__ = ["Connection", "EmbeddedFile", "transaction"]
-
-Connection = duckdb.DuckDBPyConnection
-T = TypeVar("T")
-
-_HOLDER: Final = re.compile(r"Conflicting lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
-_SAME_PROCESS: Final = "different configuration than existing connections"
-_NEWER_FORMAT: Final = re.compile(r"database file with version number (\d+)")
-_DAMAGED: Final = ("not a valid DuckDB database file", "Could not read enough bytes", "Corrupt")
+__all__ = ["Connection", "MovedError", "StoreFile", "identifier", "literal", "transaction"]
 
 
-class _BusyError(Exception):
-    """The file is held; the text says by whom."""
+class Connection(Protocol):
+    """The part of a DuckDB connection that is used here."""
+
+    def execute(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        /,
+    ) -> duckdb.DuckDBPyConnection:
+        """Run statements; what is returned holds the rows of the last one."""
+
+    def extract_statements(self, query: str, /) -> list[duckdb.Statement]:
+        """Statements of a text, parsed and not run."""
+
+    def register(self, view_name: str, python_object: object, /) -> object:
+        """Let queries of this transaction read an Arrow table under a name."""
+
+    def unregister(self, view_name: str, /) -> object:
+        """Forget a registered table."""
+
+    def begin(self) -> object:
+        """Start a transaction."""
+
+    def commit(self) -> object:
+        """Make all of a transaction durable."""
+
+    def rollback(self) -> object:
+        """Undo all of a transaction."""
 
 
-class _OutdatedError(Exception):
-    """The tables are those of an earlier version."""
+class StoreFile(Protocol):
+    """Where a store is kept, opened for one call at a time."""
+
+    def exists(self) -> bool:
+        """Whether there is anything to read."""
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection that reads."""
+
+    def writing(self) -> AbstractContextManager[Connection]:
+        """A connection that may write, alone."""
 
 
-class EmbeddedFile:
-    """A DuckDB file of this machine, opened for one call at a time.
-
-    Parameters
-    ----------
-    path : Path
-        The file; made, with its folders, by the first write.
-    timeout_s : float
-        How long to wait for whoever holds it.
-    """
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        # DuckDB knows its open files by name: one file must have one name in this process.
-        self.path = path.expanduser().resolve()
-        self.timeout_s = timeout_s
-        self._gate = Gate(self.path.with_name(self.path.name + ".lock"))
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A read-only connection.
-
-        Raises
-        ------
-        StoreLockedError
-            If somebody wrote for longer than we were willing to wait.
-        StoreVersionError
-            If the store was written by a newer version.
-        StoreError
-            If there is no store, or it cannot be read.
-        """
-        try:
-            connection = self._patiently(self._open_reader)
-        except _OutdatedError:
-            with self.writing():
-                pass  # opening for writing brings the tables up to date
-            connection = self._patiently(self._open_reader)
-        with contextlib.closing(connection), self._translating():
-            yield connection
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A connection that may write, alone; errors as for :meth:`reading`."""
-        with self._translating(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        started = time.monotonic()
-        with self._alone():
-            if not self.path.exists():
-                self._create()
-            left = max(0.0, self.timeout_s - (time.monotonic() - started))
-            connection = self._patiently(lambda: self._connect(read_only=False), left)
-            with contextlib.closing(connection), self._translating():
-                # Filling a keyed table is serial work; a second thread would mostly spin.
-                connection.execute("SET threads = 1")
-                with transaction(connection):
-                    migrate(connection, str(self.path))
-                yield connection
-
-    def _open_reader(self) -> Connection:
-        if not self.path.exists():
-            raise StoreError(
-                f"no store at {self.path}; it is made by the first import (microstream ingest)"
-            )
-        self._gate.leave(self._gate.enter(exclusive=False), exclusive=False)
-        return self._connect(read_only=True)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        held = self._patiently(lambda: self._gate.enter(exclusive=True))
-        try:
-            yield
-        finally:
-            self._gate.leave(held, exclusive=True)
-
-    def _connect(self, *, read_only: bool) -> Connection:
-        with self._translating():
-            connection = _connect_or_busy(self.path, read_only)
-            try:
-                self._prepare(connection, read_only)
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-
-    def _prepare(self, connection: Connection, read_only: bool) -> None:
-        # Set here, not in connect(): another configuration would shut out a user's own read-only
-        # connection in the same process.
-        connection.execute("SET SESSION TimeZone = 'UTC'")
-        found, newest = schema_version(connection, str(self.path)), newest_version()
-        if found > newest:
-            raise StoreVersionError(
-                f"{self.path}: found schema version {found}, expected at most {newest}; "
-                "it was written by a newer microstream_lab"
-            )
-        if read_only and found < newest:
-            raise _OutdatedError
-
-    def _create(self) -> None:
-        """Make the file beside its place and move it there, so that it is never half made."""
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.new")
-        with self._translating(OSError):
-            try:
-                with duckdb.connect(draft) as connection:
-                    migrate(connection, str(self.path))
-                draft.replace(self.path)
-            finally:
-                draft.unlink(missing_ok=True)
-
-    def _patiently(self, attempt: Callable[[], T], timeout_s: float | None = None) -> T:
-        retrying = Retrying(
-            retry=retry_if_exception_type((_BusyError, GateBusyError)),
-            stop=stop_after_delay(self.timeout_s if timeout_s is None else timeout_s),
-            wait=wait_random_exponential(multiplier=0.002, max=0.02),
-            reraise=True,
-        )
-        try:
-            return retrying(attempt)
-        except (_BusyError, GateBusyError) as error:
-            raise StoreLockedError(str(self.path), str(error), self.timeout_s) from error
-
-    @contextlib.contextmanager
-    def _translating(self, *also: type[Exception]) -> Iterator[None]:
-        caught: tuple[type[Exception], ...] = (duckdb.Error, *also)
-        try:
-            yield
-        except caught as error:
-            raise self._store_error(str(error)) from error
-
-    def _store_error(self, text: str) -> StoreError:
-        if newer := _NEWER_FORMAT.search(text):
-            return StoreVersionError(
-                f"{self.path}: found DuckDB storage version {newer[1]}, expected one that "
-                f"DuckDB {duckdb.__version__} reads"
-            )
-        if any(sign in text for sign in _DAMAGED):
-            return StoreError(
-                f"{self.path}: found a file that is damaged or not DuckDB's, expected a store"
-            )
-        return StoreError(f"{self.path}: {text}")
+class MovedError(Exception):
+    """The file is served meanwhile, or no longer: whoever opens it has to look again."""
 
 
 @contextlib.contextmanager
@@ -196,15 +76,11 @@ def transaction(connection: Connection) -> Iterator[None]:
     connection.commit()
 
 
-def _connect_or_busy(path: Path, read_only: bool) -> Connection:
-    try:
-        return duckdb.connect(path, read_only=read_only)
-    except duckdb.Error as error:
-        text = str(error)
-        if match := _HOLDER.search(text):
-            command = command_of(int(match["pid"])) or match["program"]
-            raise _BusyError(f"PID {match['pid']} ({command})") from error
-        if _SAME_PROCESS in text:
-            holder = f"another connection of this process (PID {os.getpid()})"
-            raise _BusyError(holder) from error
-        raise
+def literal(text: str) -> str:
+    """Text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A name of a table or column as SQL reads it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from microstream_lab.models.drift_report import DriftReport
-from microstream_lab.store.connection import Connection, EmbeddedFile, transaction
+from microstream_lab.store.connection import Connection, StoreFile, transaction
 from microstream_lab.store.results import WriteCounts
 from microstream_lab.store.series import (
     IN_SERIES,
@@ -46,7 +46,7 @@ ORDER BY open_time, bundle_id
 class DriftTable:
     """The part of a store that keeps drift."""
 
-    _file: EmbeddedFile
+    _file: StoreFile
 
     def write_drift(self, reports: Iterable[DriftReport]) -> WriteCounts:
         """Write reports in one transaction; of a bar and bundle the first one stays."""

@@ -18,7 +18,7 @@ try:
 except ImportError:  # pragma: no cover
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Gate", "GateBusyError", "command_of"]
+__all__ = ["Gate", "GateBusyError", "command_of", "gate_file", "own_command"]
 
 
 class GateBusyError(Exception):
@@ -57,7 +57,7 @@ class Gate:
             os.close(descriptor)
             return None
         if exclusive:
-            _sign(descriptor, f"PID {os.getpid()} ({_own_command()})")
+            _sign(descriptor, f"PID {os.getpid()} ({own_command()})")
         return descriptor
 
     def leave(self, descriptor: int | None, *, exclusive: bool) -> None:
@@ -92,7 +92,13 @@ def command_of(pid: int) -> str | None:
     return None
 
 
-def _own_command() -> str:
+def gate_file(store: Path) -> Path:
+    """The lock file of the store at `store`."""
+    return store.with_name(store.name + ".lock")
+
+
+def own_command() -> str:
+    """Command line of this process."""
     return _shortened([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]])
 
 

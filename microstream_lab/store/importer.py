@@ -20,7 +20,7 @@ import pyarrow as pa
 from microstream_lab.market.files import read_klines
 from microstream_lab.schema import series_key
 from microstream_lab.store.bars import stage_frame, write_staged
-from microstream_lab.store.connection import Connection, EmbeddedFile, transaction
+from microstream_lab.store.connection import Connection, StoreFile, transaction
 from microstream_lab.store.journal import write_import
 from microstream_lab.store.results import FileImport
 from microstream_lab.store.series import Series
@@ -57,7 +57,7 @@ def staged_files(
 
 
 def import_staged(
-    file: EmbeddedFile, staged: Iterator[StagedFile], replace: bool
+    file: StoreFile, staged: Iterator[StagedFile], replace: bool
 ) -> Iterator[FileImport]:
     """Write files, a transaction each, and let others in between once a second."""
     for first in staged:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import pandas as pd
 
-from microstream_lab.store.connection import Connection, EmbeddedFile, transaction
+from microstream_lab.store.connection import Connection, StoreFile, transaction
 from microstream_lab.store.journal import put
 from microstream_lab.store.results import Run, WriteCounts
 from microstream_lab.store.series import fetch_frame
@@ -51,7 +51,7 @@ FROM runs WHERE status = 'running' ORDER BY started_at, run_id
 class RunBook:
     """Runs in the store: the part of :class:`Store` that runners and the scheduler need."""
 
-    def __init__(self, file: EmbeddedFile) -> None:
+    def __init__(self, file: StoreFile) -> None:
         self._file = file
 
     def write_run(self, run: Run) -> None:
@@ -79,14 +79,14 @@ class RunBook:
 
     def open_runs(self) -> list[Run]:
         """Runs that are written down as running, oldest first; none if there is no store."""
-        if not self._file.path.exists():
+        if not self._file.exists():
             return []
         with self._file.reading() as connection:
             return _read_open_runs(connection)
 
     def handled_until(self) -> dict[str, int]:
         """Until when (us) the moments of scheduled jobs are dealt with, by job."""
-        if not self._file.path.exists():
+        if not self._file.exists():
             return {}
         with self._file.reading() as connection:
             return _read_handled(connection)

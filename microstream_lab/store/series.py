@@ -5,6 +5,7 @@ Invariant: every query about a series says so with the same words and the same p
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -78,7 +79,11 @@ def constant_column(value: str, length: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes, [value])
 
 
-def fetch_frame(connection: Connection, query: str, values: object = None) -> pd.DataFrame:
+def fetch_frame(
+    connection: Connection,
+    query: str,
+    values: Mapping[str, Any] | Sequence[Any] | None = None,
+) -> pd.DataFrame:
     """The answer to a query as a frame, times as ``datetime64[us, UTC]``, maps as dicts."""
     table = connection.execute(query, values).to_arrow_table()
     frame: pd.DataFrame = table.to_pandas(maps_as_pydicts="strict")

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from microstream_lab.errors import DataError, StoreError
 from microstream_lab.schema import TIME_DTYPE, Signal
-from microstream_lab.store.connection import Connection
+from microstream_lab.store.connection import Connection, identifier, literal
 from microstream_lab.store.results import WriteCounts
 from microstream_lab.store.series import (
     IN_SERIES,
@@ -102,7 +102,7 @@ def write_signals(
     features, n_regimes = _shape(signals)
     query = _WRITE.format(
         p=_listed(f"p_{k}" for k in range(n_regimes)),
-        features=f"map([{', '.join(map(_text, features))}]::VARCHAR[], {_listed(features)})",
+        features=f"map([{', '.join(map(literal, features))}]::VARCHAR[], {_listed(features)})",
     )
     times = time_column(pd.DatetimeIndex(signals.index))
     span = Span(times[0].value, times[-1].value + 1)
@@ -126,7 +126,7 @@ def read_signals(
     features = list(dict.fromkeys(name for names, _ in shapes for name in names))
     n_regimes = max((n for _, n in shapes), default=0)
     query = _READ.format(
-        features="".join(f"features[{_text(name)}] AS {_quoted(name)}, " for name in features),
+        features="".join(f"features[{literal(name)}] AS {identifier(name)}, " for name in features),
         p="".join(f"p[{k + 1}] AS p_{k}, " for k in range(n_regimes)),
         order=_ORDER[which],
     )
@@ -214,12 +214,4 @@ def _staged(signals: pd.DataFrame, times: pa.Array) -> pa.Table:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return f"[{', '.join(map(_quoted, names))}]::DOUBLE[]"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"[{', '.join(map(identifier, names))}]::DOUBLE[]"

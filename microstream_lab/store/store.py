@@ -17,7 +17,7 @@ from microstream_lab.settings import Settings
 from microstream_lab.store import bars as bars_table
 from microstream_lab.store import journal
 from microstream_lab.store import signals as signals_table
-from microstream_lab.store.connection import EmbeddedFile, transaction
+from microstream_lab.store.connection import transaction
 from microstream_lab.store.coverage import Coverage, measure_coverage
 from microstream_lab.store.drift import DriftTable
 from microstream_lab.store.export import Table, export_series, series_in
@@ -26,6 +26,7 @@ from microstream_lab.store.query import answer
 from microstream_lab.store.results import ImportReport, StoreStatus, WriteCounts
 from microstream_lab.store.runs import RunBook
 from microstream_lab.store.series import Series, fetch_frame, span_of
+from microstream_lab.store.sharing import SharedFile
 from microstream_lab.store.status import look_at
 
 __all__ = ["Store"]
@@ -57,7 +58,7 @@ class Store(RunBook, DriftTable):
     def __init__(self, path: Path | str | None = None, timeout_s: float = 10.0) -> None:
         self.path = Path(path) if path is not None else Settings.load().store_path
         self.timeout_s = timeout_s
-        super().__init__(EmbeddedFile(self.path, timeout_s))
+        super().__init__(SharedFile(self.path, timeout_s))
 
     def __enter__(self) -> Self:
         return self
@@ -227,7 +228,7 @@ class Store(RunBook, DriftTable):
 
     def watermarks(self, interval: str, market: str = "spot") -> dict[str, Watermark]:
         """How far recorders of an interval have come, by symbol; empty if there is no store."""
-        if not self.path.exists():
+        if not self._file.exists():
             return {}
         with self._file.reading() as connection:
             return journal.read_watermarks(connection, market, interval)
@@ -302,4 +303,4 @@ class Store(RunBook, DriftTable):
 
     def status(self) -> StoreStatus:
         """Whether the store can be read right now, and if not, why and who is in the way."""
-        return look_at(self._file.path)
+        return look_at(self.path)

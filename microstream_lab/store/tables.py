@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import duckdb
-
 from microstream_lab.errors import StoreError
+from microstream_lab.store.connection import Connection
 
 __all__ = ["MIGRATIONS", "migrate", "newest_version", "schema_version"]
 
@@ -159,7 +158,7 @@ def newest_version() -> int:
     return max(MIGRATIONS)
 
 
-def schema_version(connection: duckdb.DuckDBPyConnection, where: str) -> int:
+def schema_version(connection: Connection, where: str) -> int:
     """Version of the tables behind a connection; 0 in an empty file.
 
     Raises
@@ -178,7 +177,7 @@ def schema_version(connection: duckdb.DuckDBPyConnection, where: str) -> int:
     return int(row[0] or 0)
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, where: str) -> None:
+def migrate(connection: Connection, where: str) -> None:
     """Run the steps the store `where` is behind, in order; call it within a transaction."""
     found = schema_version(connection, where)
     for version in sorted(version for version in MIGRATIONS if version > found):
