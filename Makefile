@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz kafka-jars lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -69,6 +69,14 @@ soak-monitor: install ## the monitor through 3,000 redraws in steady memory (abo
 
 screenshots: install ## the monitor in every state, into docs/img
 	@$(BIN)/python tools/screenshots.py
+
+kafka-jars: build/kafka/resolved ## the broker of the tests marked kafka (needs Maven and Java 17 or later)
+
+build/kafka/resolved: tests/kafka/pom.xml
+	@rm -rf build/kafka
+	@mvn --quiet --batch-mode --file tests/kafka/pom.xml dependency:copy-dependencies \
+	    -DincludeScope=runtime -DoutputDirectory="$(CURDIR)/build/kafka"
+	@touch build/kafka/resolved
 
 lock: ## resolve both locks anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv not found, expected it on the PATH" >&2; exit 1; }

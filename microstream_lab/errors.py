@@ -13,6 +13,7 @@ __all__ = [
     "BundleError",
     "BundleMismatchError",
     "BundleNotFoundError",
+    "BusError",
     "ChecksumError",
     "DataError",
     "DecodeError",
@@ -177,6 +178,10 @@ class BundleBusyError(BundleError):
 
 class PromotionError(BundleError):
     """A bundle that may not become the current one now."""
+
+
+class BusError(MicrostreamError):
+    """The message broker cannot be used; the text says why and what to do."""
 
 
 class FitError(MicrostreamError, ValueError):

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
@@ -35,6 +35,7 @@ _WHEEL = (
     *("#332288", "#4477AA", "#66CCEE", "#44AA99", "#117733", "#228833"),
     *("#CCBB44", "#DDAA33", "#EE7733", "#EE6677", "#BB5566", "#882255"),
 )
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -72,6 +73,13 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: str = "localhost:9092"
     kafka_raw_bars_topic: str = "market_raw_bars"
     kafka_regime_signals_topic: str = "market_regime_signals"
+    kafka_dead_letters_topic: str = "market_dead_letters"
+    kafka_partitions: Annotated[int, Field(ge=1, le=10_000)] = 12
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_options: dict[str, str | int | float | bool] = {}
     drift_requests_training: bool = False
     microstream_home: Path = Field(default_factory=default_home)
     microstream_offline: bool = False
@@ -107,6 +115,22 @@ class Settings(BaseSettings):
     def _market(cls, value: str) -> str:
         if value not in MARKETS:
             raise ValueError(f"expected one of {' '.join(MARKETS)}")
+        return value
+
+    @field_validator("kafka_security_protocol")
+    @classmethod
+    def _protocol(cls, value: str) -> str:
+        if value.upper() not in _PROTOCOLS:
+            raise ValueError(f"expected one of {' '.join(_PROTOCOLS)}")
+        return value.upper()
+
+    @field_validator(
+        "kafka_raw_bars_topic", "kafka_regime_signals_topic", "kafka_dead_letters_topic"
+    )
+    @classmethod
+    def _topic(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError("expected a topic's name: letters, digits, dots, dashes, underscores")
         return value
 
     @field_validator("binance_ws_url", "binance_rest_url", "binance_archive_url")

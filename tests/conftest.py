@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import broker as brokers
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -75,3 +76,22 @@ def absent(tmp_path: Path) -> Store:
     from microstream_lab.store import Store
 
     return Store(tmp_path / "absent.duckdb")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[brokers.Broker | None]:
+    """A broker of our own, or None if KAFKA_BOOTSTRAP_SERVERS names one."""
+    if not os.environ.get("KAFKA_BOOTSTRAP_SERVERS") and (why := brokers.missing()):
+        if os.environ.get("CI"):
+            pytest.fail(f"no broker ({why}), and CI may not skip it")
+        pytest.skip(why)
+    with brokers.any_broker(tmp_path_factory.mktemp("broker")) as found:
+        yield found
+
+
+@pytest.fixture
+def own_broker(broker: brokers.Broker | None) -> brokers.Broker:
+    """A broker that may be stopped and has listeners for what goes wrong."""
+    if broker is None:
+        pytest.skip("KAFKA_BOOTSTRAP_SERVERS names a broker that is not ours to stop")
+    return broker

@@ -25,7 +25,7 @@ LAYERS = {
 """From the innermost layer to the outermost; a layer imports itself and those before it."""
 
 BANNED_IN_CORE = {"asyncio", "duckdb", "pathlib", "plotly", "random", "time", "websockets"}
-ONLY_IMPORTERS = {"duckdb": {"store"}, "websockets": {"market"}}
+ONLY_IMPORTERS = {"confluent_kafka": {"bus"}, "duckdb": {"store"}, "websockets": {"market"}}
 
 
 def rank(room: str) -> int:

@@ -141,7 +141,7 @@ def commands() -> list[list[str]]:
     groups = {"models": "list show promote rollback diff", "runs": "list show open diff prune"}
     groups |= {"store": "coverage export sql", "schedule": "run", "notebooks": "new check"}
     names = ("lab", "ingest", "record", "train", "backtest", "evaluate", "exchange", "monitor")
-    names += ("doctor", "schedule", "sweep")
+    names += ("doctor", "schedule", "sweep", "worker")
     plain = [[name] for name in names]
     return plain + [[group, name] for group, names in groups.items() for name in names.split()]
 

@@ -29,6 +29,7 @@ from microstream_lab.cli import (
     sweep,
     train,
     workbench,
+    worker,
 )
 from microstream_lab.errors import MicrostreamError
 
@@ -49,6 +50,7 @@ app.command("lab", context_settings=_HANDS_ON, short_help="Open JupyterLab on th
 )
 app.command("ingest", short_help="Download bars, or import files.")(bars.ingest)
 app.command("record", short_help="Record bars of live markets.")(record.record)
+app.command("worker", short_help="Make signals of bars on Kafka.")(worker.worker)
 app.command("exchange", short_help="Serve a local Binance to try things on.")(exchange.exchange)
 app.command("monitor", context_settings=_HANDS_ON, short_help="Show the live monitor.")(
     monitor.monitor

@@ -138,6 +138,11 @@ class Shelf:
                 raise BundleError(f"the new bundle cannot be used: {error}") from error
             self._due = Chosen(bundle, version)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a bundle waits to be taken."""
+        return self._due is not None
+
     def take(self) -> Chosen | None:
         """The bundle that is due, once; None if none is."""
         due, self._due = self._due, None

@@ -39,6 +39,15 @@ class Scorer:
         return self._last
 
     @property
+    def oldest_open_time(self) -> int:
+        """Open time (us) of the oldest bar that is kept; 0 before the first."""
+        return next(iter(self._bars), 0)
+
+    def known(self, open_time: int) -> Bar | None:
+        """The kept bar of that time, if there is one."""
+        return self._bars.get(open_time)
+
+    @property
     def bars(self) -> list[Bar]:
         """The kept bars, oldest first."""
         return list(self._bars.values())
@@ -87,7 +96,7 @@ class Scorer:
 
     def _put_back(self, bars: Sequence[Bar]) -> list[Scored]:
         """Fit bars in where they belong, and score once more what comes after the first of them."""
-        oldest = next(iter(self._bars), 0)
+        oldest = self.oldest_open_time
         too_old = [Scored(bar) for bar in bars if bar.open_time < oldest]
         fitting = {bar.open_time: bar for bar in bars if bar.open_time >= oldest}
         if not fitting:

@@ -1,0 +1,109 @@
+"""Reading topics by oneself, committed messages only, from any point and in no group.
+
+Invariant: a message of a transaction that was not committed is never seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final, Self
+
+from microstream_lab.bus.connection import client_options, require_library
+from microstream_lab.bus.records import Incoming, incoming
+from microstream_lab.bus.topics import require_topics
+from microstream_lab.settings import Settings
+
+__all__ = ["TopicReader", "history"]
+
+_BATCH: Final = 5_000
+_TIMEOUT_S: Final = 10.0
+
+
+class TopicReader:
+    """Reads all partitions of a topic; a context manager.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the broker is.
+    topic : str
+        Whose messages, from the first that is kept.
+
+    Raises
+    ------
+    BusError
+        If the broker cannot be used, or the topic is missing.
+    """
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        require_library()
+        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
+
+        n_partitions = require_topics(settings, topic)[topic]
+        self._consumer = _consumer(settings)
+        self._consumer.assign(
+            [TopicPartition(topic, each, OFFSET_BEGINNING) for each in range(n_partitions)]
+        )
+
+    def read(self, timeout_s: float = 0.1) -> list[Incoming]:
+        """The messages that have come; none if none came in time."""
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        found = (first, *self._consumer.consume(_BATCH, 0))
+        return [incoming(each) for each in found if each.error() is None]
+
+    def until(self, n: int, timeout_s: float) -> Iterator[Incoming]:
+        """The next `n` messages or some more, or as many as come in time."""
+        until = time.monotonic() + timeout_s
+        while n > 0 and time.monotonic() < until:
+            for message in self.read():
+                n -= 1
+                yield message
+
+    def close(self) -> None:
+        """Read no more."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def history(settings: Settings, topic: str, partition: int, end: int) -> Iterator[Incoming]:
+    """The messages of a partition before offset `end`, which is there, from the first kept one."""
+    from confluent_kafka import TopicPartition
+
+    reader = _consumer(settings)
+    try:
+        part = TopicPartition(topic, partition)
+        begin, _ = reader.get_watermark_offsets(part, timeout=_TIMEOUT_S)
+        part.offset, reached = begin, begin
+        reader.assign([part])
+        while reached < end:
+            for message in reader.consume(_BATCH, 0.05):
+                if message.error() is not None:
+                    continue
+                reached = message.offset() + 1
+                if reached <= end:
+                    yield incoming(message)
+    finally:
+        reader.close()
+
+
+def _consumer(settings: Settings) -> Any:
+    from confluent_kafka import Consumer
+
+    return Consumer(
+        client_options(
+            settings,
+            group_id="microstream-readers",  # asked for, though nothing is committed
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=50,
+        )
+    )

@@ -1,0 +1,144 @@
+"""A producer whose messages are there together with how far was read, or not at all.
+
+Invariant: an error of the broker comes out as what has to be done about it: try again (that is done
+here), do the batch again, begin anew, or give up with one line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from microstream_lab.bus.connection import client_options
+from microstream_lab.bus.records import Outgoing
+from microstream_lab.errors import BusError
+from microstream_lab.settings import Settings
+
+__all__ = ["AbortedError", "BrokenError", "Transactions"]
+
+T = TypeVar("T")
+
+_TRY_S: Final = 5.0
+_PAUSE_S: Final = 0.05
+
+
+class AbortedError(Exception):
+    """The transaction came to nothing; its batch is to be done again."""
+
+
+class BrokenError(AbortedError):
+    """The producer cannot go on; another one can."""
+
+
+class Transactions:
+    """Commits batches of messages and offsets under one transactional id.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where the broker is.
+    transactional_id : str
+        Whoever comes with the same one later puts an end to this one and what it left open.
+    timeout_s : float
+        After so long the broker aborts a transaction that nobody ends.
+    is_ending : callable
+        Whether to give up waiting for the broker.
+
+    Raises
+    ------
+    AbortedError
+        If the wait for the broker was given up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        transactional_id: str,
+        timeout_s: float,
+        is_ending: Callable[[], bool],
+    ) -> None:
+        from confluent_kafka import Producer
+
+        self._id, self._is_ending = transactional_id, is_ending
+        self._producer = Producer(
+            client_options(
+                settings,
+                transactional_id=transactional_id,
+                transaction_timeout_ms=int(timeout_s * 1_000),
+                compression_type="lz4",
+                linger_ms=0,
+            )
+        )
+        self.patiently(lambda: self._producer.init_transactions(_TRY_S))
+
+    def commit(
+        self, messages: Sequence[Outgoing], topic: str, reached: Mapping[int, int], group: Any
+    ) -> None:
+        """Send messages, and with them the offsets `reached` in each partition of `topic`.
+
+        Raises
+        ------
+        AbortedError
+            If it came to nothing: :meth:`abort`, and do it again.
+        BrokenError
+            If another producer is needed for that.
+        BusError
+            If somebody else goes by our id, or the broker refuses us for good.
+        """
+        from confluent_kafka import TopicPartition
+
+        offsets = [TopicPartition(topic, *each) for each in reached.items()]
+        producer = self._producer
+        self.patiently(producer.begin_transaction)
+        for message in messages:
+            self._produce(message)
+        self.patiently(lambda: producer.send_offsets_to_transaction(offsets, group, _TRY_S))
+        self.patiently(lambda: producer.commit_transaction(_TRY_S))
+
+    def abort(self) -> None:
+        """Take back what was sent since the last commit."""
+        self.patiently(lambda: self._producer.abort_transaction(_TRY_S))
+
+    def close(self) -> None:
+        """Let go of what was not sent."""
+        self._producer.purge()
+
+    def _produce(self, message: Outgoing) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    message.topic, message.value, message.key, headers=list(message.headers)
+                )
+                return
+            except BufferError:
+                self._producer.poll(_PAUSE_S)
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        """Do it again for as long as the broker only asks for patience."""
+        from confluent_kafka import KafkaException
+
+        while True:
+            try:
+                return attempt()
+            except KafkaException as error:
+                self._judge(error.args[0])
+            time.sleep(_PAUSE_S)
+
+    def _judge(self, error: Any) -> None:
+        """Raise what an error comes to; return if it is to be tried again."""
+        from confluent_kafka import KafkaError
+
+        if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED):
+            raise BusError(
+                f"worker {self._id}: found another one of this name at work; "
+                "give each worker a --name of its own"
+            )
+        if error.fatal():
+            raise BrokenError(error.str())
+        if error.txn_requires_abort():
+            raise AbortedError(error.str())
+        if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
+            raise BusError(f"worker {self._id}: {error.str()}")
+        if self._is_ending():
+            raise AbortedError(f"given up: {error.str()}")

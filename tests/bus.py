@@ -1,0 +1,102 @@
+"""What tests of the bus share: settings with topics of their own, bars, bundles and workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+from broker import Broker
+from factories import make_bars
+
+from microstream_lab.bundle import ModelBundle
+from microstream_lab.bus.messages import decode_signal
+from microstream_lab.bus.reader import TopicReader
+from microstream_lab.bus.transform import TransformOptions
+from microstream_lab.engine import Engine
+from microstream_lab.live.worker import Worker
+from microstream_lab.registry import Registry
+from microstream_lab.schema import Bar, Signal, iter_bars
+from microstream_lab.settings import Settings
+from microstream_lab.training import train_bundle
+
+
+def bus_settings(broker: Broker | None, home: Path, **options: Any) -> Settings:
+    """Settings that name the broker and topics that nobody else uses."""
+    mark = uuid4().hex[:8]
+    address = broker.address if broker else os.environ["KAFKA_BOOTSTRAP_SERVERS"]
+    names = {
+        "kafka_bootstrap_servers": address,
+        "kafka_raw_bars_topic": f"bars-{mark}",
+        "kafka_regime_signals_topic": f"signals-{mark}",
+        "kafka_dead_letters_topic": f"dead-{mark}",
+        "kafka_partitions": 3,
+        "microstream_home": home,
+        "microstream_offline": broker is not None,
+    }
+    return Settings(**(names | options))
+
+
+def market_of(symbols: Sequence[str], n_bars: int) -> dict[str, pd.DataFrame]:
+    """Bars of each symbol, all different."""
+    return {symbol: make_bars(n_bars, seed, symbol=symbol) for seed, symbol in enumerate(symbols)}
+
+
+def interleaved(market: dict[str, pd.DataFrame]) -> list[Bar]:
+    """All bars in the order in which they close."""
+    rows = zip(*(iter_bars(frame) for frame in market.values()), strict=True)
+    return [bar for row in rows for bar in row]
+
+
+def put_bundles(settings: Settings, symbols: Sequence[str], seed: int = 0) -> ModelBundle:
+    """Make one small bundle current for all symbols."""
+    bundle = train_bundle(make_bars(1_500, 77), feature_set="seed", n_starts=1, seed=seed)
+    registry = Registry(settings.models_path)
+    for symbol in symbols:
+        version = registry.save(dataclasses.replace(bundle, symbol=symbol))
+        registry.promote(symbol, "1m", version)
+    return bundle
+
+
+def single_process(bundle: ModelBundle, bars: Sequence[Bar]) -> dict[tuple[str, int], Signal]:
+    """The signals that one engine per symbol makes of bars in order, by symbol and time."""
+    engines: dict[str, Engine] = {}
+    return {
+        (bar.symbol, bar.open_time): engines.setdefault(bar.symbol, Engine(bundle)).update(bar)
+        for bar in bars
+    }
+
+
+def read_signals(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Signal]:
+    """The first `n` committed signals on the topic, or as many as come in time."""
+    with TopicReader(settings, settings.kafka_regime_signals_topic) as reader:
+        return [decode_signal(message.value) for message in reader.until(n, timeout_s)]
+
+
+@contextmanager
+def worker_in_thread(settings: Settings, **options: Any) -> Iterator[Worker]:
+    """A worker that runs until the context ends."""
+    worker = Worker(settings, TransformOptions(group=f"workers-{uuid4().hex[:8]}", **options))
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            worker.run()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(30)
+        assert not failures, failures
+        assert not thread.is_alive()
