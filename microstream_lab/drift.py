@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from microstream_lab.engine import SignalModel
 from microstream_lab.errors import BundleMismatchError
 from microstream_lab.features import FEATURES
 from microstream_lab.models.drift import (
@@ -35,24 +36,8 @@ _DAY_US: Final = 86_400_000_000
 _WINDOW: Final = range(96, 10_001)
 
 
-class DriftModel(Protocol):
-    """What is needed of a bundle."""
-
-    @property
-    def bundle_id(self) -> str:
-        """Whose signals these are."""
-
-    @property
-    def interval(self) -> str:
-        """Of the bars."""
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Columns of the models."""
-
-    @property
-    def scaler(self) -> FeatureScaler:
-        """Standardisation."""
+class DriftModel(SignalModel, Protocol):
+    """What is needed of a bundle beside what the engine needs."""
 
     @property
     def regime_model(self) -> Any:
