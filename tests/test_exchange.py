@@ -22,6 +22,7 @@ from microstream_lab.market.exchange import (
     Rules,
     as_source,
 )
+from microstream_lab.market.rest import RestClient
 from microstream_lab.market.simulate import Scenario, SimulatedMarket, simulate_market
 from microstream_lab.schema import as_micros
 
@@ -142,8 +143,10 @@ async def test_book_ticker_never_crosses_and_has_no_time(market: SimulatedMarket
     async with (
         LocalExchange(market, speed=None) as exchange,
         dialled(exchange, "/ws/simusdt@bookTicker") as connection,
+        RestClient(exchange.rest_url, market="sim") as client,
     ):
         quotes = await receive(connection, n_trades)
+        asked = await client.quote("SIMUSDT")
     assert set(quotes[0]) == {"u", "s", "b", "B", "a", "A"}
     assert all(Decimal(quote["b"]) < Decimal(quote["a"]) for quote in quotes)
     assert all(before["u"] < after["u"] for before, after in pairwise(quotes))
@@ -151,6 +154,7 @@ async def test_book_ticker_never_crosses_and_has_no_time(market: SimulatedMarket
     traded_at = ["b" if is_sale else "a" for is_sale in sold]
     prices = [f"{price:.8f}" for price in market.trades["price"]]
     assert [q[side] for q, side in zip(quotes, traded_at, strict=True)] == prices
+    assert asked == (float(quotes[-1]["b"]), float(quotes[-1]["a"]))
 
 
 @run_async

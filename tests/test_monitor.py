@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -471,6 +472,13 @@ def test_tiles_name_regime_since_when_probability_anomaly_and_price() -> None:
     assert probability["value"] == "90.0%"
     assert (anomaly["value"], anomaly["alarm"]) == ("0.400", False)
     assert (price["label"], price["value"]) == ("BTCUSDT 1m (spot)", "101.25")
+    assert price["detail"] == "22:54:00 UTC"
+
+
+def test_spread_is_told_beside_the_price_where_it_is_known() -> None:
+    ticks = msgspec.structs.replace(trade(40, 100.0, START), spread=0.012)
+    price = tile_data(picture_of(*market_of(), ticks), MINUTE, START, "x")[3]
+    assert price["detail"].endswith(" UTC, spread 1.2 bp")
 
 
 def test_tiles_of_nothing_are_dashes() -> None:

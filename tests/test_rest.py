@@ -187,6 +187,18 @@ def test_time_info_and_ping_are_understood(server: ArchiveServer, clock: FakeClo
     assert entry["status"] == "TRADING"
 
 
+def test_quote_is_understood_and_anything_else_is_an_error(
+    server: ArchiveServer, clock: FakeClock
+) -> None:
+    path = "/api/v3/ticker/bookTicker"
+    sides = {"bidPrice": "4.00000000", "bidQty": "431.0", "askPrice": "4.00000200", "askQty": "9.0"}
+    server.routes[path] = lambda query: {"symbol": query["symbol"], **sides}
+    assert ask(server, clock, lambda c: c.quote("BTCUSDT")) == (4.0, 4.000002)
+    server.routes[path] = lambda query: {**sides, "askPrice": "-1"}
+    with pytest.raises(DecodeError, match="bookTicker of BTCUSDT"):
+        ask(server, clock, lambda c: c.quote("BTCUSDT"))
+
+
 @pytest.mark.parametrize("status", [429, 418])
 def test_retry_after_is_obeyed_by_everybody_who_shares_the_budget(
     server: ArchiveServer, clock: FakeClock, status: int

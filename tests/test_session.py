@@ -86,6 +86,7 @@ def test_session_shows_a_full_window_with_regimes_and_then_the_exchanges_own_bar
     regimes = bundle.signals(truth.loc[: index[-1]])["regime"].loc[index]
     assert (picture.columns["regime"][-50:] == regimes[-50:]).mean() > 0.9
     assert (status.phase, status.version, status.provisional) == ("live", "v0001", False)
+    assert 0 < picture.spread < picture.price / 100
 
 
 def test_bars_and_signals_are_stored_as_the_batch_computes_them(

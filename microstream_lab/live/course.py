@@ -23,6 +23,7 @@ from microstream_lab.live.links import watch_links
 from microstream_lab.live.mending import Mending
 from microstream_lab.live.options import CourseOptions
 from microstream_lab.live.pipeline import Pipeline, PipelineOptions
+from microstream_lab.live.quotes import QuoteWatch
 from microstream_lab.live.records import Batch
 from microstream_lab.live.scorer import Scorer
 from microstream_lab.live.sources import Place, open_exchange
@@ -82,6 +83,7 @@ class Course:
         self.series = options.series
         self._shelf = Shelf(settings, self.series)
         self._drift = DriftDesk(options.on_drift)
+        self._quotes = QuoteWatch()
         self._problems: dict[str, str] = {}
         self._is_at_hand = False
         self.n_bars = self.n_trades = 0
@@ -150,8 +152,9 @@ class Course:
                 options=PipelineOptions(keep_trades=True),
             )
             async with pipeline:
-                watching = watch_links(pipeline, place.symbol, self._tell)
-                await together(self._follow(pipeline, place), watching)
+                links = watch_links(pipeline, place.symbol, self._tell)
+                quotes = self._quotes.watch(pipeline.client, place.symbol)
+                await together(self._follow(pipeline, place), together(links, quotes))
 
     @property
     def _n_kept(self) -> int:
@@ -237,7 +240,8 @@ class Course:
             forming = pipeline.assembler.forming(symbol)
             at, now = last.trade_time, _now()
             sent_at = now if ahead_us is None else at + ahead_us
-            self._tell([Ticks(len(batch.trades), last.price, at, sent_at, now, forming)])
+            times, spread = (at, sent_at, now), self._quotes.spread
+            self._tell([Ticks(len(batch.trades), last.price, *times, forming, spread)])
 
     async def _close(self, bars: Sequence[Bar], gaps: Sequence[Gap] = ()) -> None:
         if not (bars or gaps):

@@ -108,7 +108,7 @@ class Pipeline:
 
     Attributes
     ----------
-    feed, assembler, stream, backfill, check
+    feed, assembler, stream, client, backfill, check
         The parts, with their counters.
     lags_s : deque of float
         Seconds from receiving to having assembled, of the oldest message of each step; the latest
@@ -143,12 +143,12 @@ class Pipeline:
         self.stream = MarketStream(
             settings.binance_ws_url, names, options.stream, settings, seed=seed
         )
-        self._client = RestClient(rest_url(settings, market), market=market, settings=settings)
-        self.backfill = Backfill(self._client, options.backfill_s, seed=seed)
+        self.client = RestClient(rest_url(settings, market), market=market, settings=settings)
+        self.backfill = Backfill(self.client, options.backfill_s, seed=seed)
         self.check = CrossCheck()
         self._quiet = QuietWatch(self.symbols, options.quiet_s)
         self._errands = Errands(
-            *(self.assembler, self.feed, self.stream, self._client, self.backfill),
+            *(self.assembler, self.feed, self.stream, self.client, self.backfill),
             *(self._answered, random.Random(seed)),
         )
         self._starts = dict(starts or {})
@@ -160,7 +160,7 @@ class Pipeline:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Pipeline:
-        await self._stack.enter_async_context(self._client)
+        await self._stack.enter_async_context(self.client)
         for start in self._starts.values():
             self._resume(start)
         await self._stack.enter_async_context(self.stream)

@@ -79,6 +79,7 @@ class Picture:
     anomaly_score: float
     is_anomaly: bool
     price: float
+    spread: float
     trade_time: int
     sent_at: int
     health: Health
@@ -107,7 +108,7 @@ class MonitorState:
         self._swaps: deque[int] = deque(maxlen=32)
         self._regime, self._regime_since = -1, 0
         self._last: Scored | None = None
-        self._price, self._trade_time = float("nan"), 0
+        self._price, self._spread, self._trade_time = float("nan"), float("nan"), 0
         self._sent_at = self._lag = 0
         self._rates: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self._latencies: deque[int] = deque(maxlen=_DRAWN)
@@ -172,6 +173,7 @@ class MonitorState:
             anomaly_score=signal.anomaly_score if signal else float("nan"),
             is_anomaly=bool(signal and signal.is_anomaly),
             price=self._price,
+            spread=self._spread,
             trade_time=self._trade_time,
             sent_at=self._sent_at,
             health=self._health(now),
@@ -182,7 +184,7 @@ class MonitorState:
         )
 
     def _tick(self, ticks: Ticks) -> None:
-        self._price, self._trade_time = ticks.price, ticks.trade_time
+        self._price, self._spread, self._trade_time = ticks.price, ticks.spread, ticks.trade_time
         self._sent_at, self._lag = ticks.sent_at, ticks.received_at - ticks.sent_at
         self._rates.append((ticks.received_at, ticks.n))
         self._forming = ticks.forming

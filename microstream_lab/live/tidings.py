@@ -6,6 +6,7 @@ asking it.
 
 from __future__ import annotations
 
+from math import nan
 from typing import Literal
 
 import msgspec
@@ -22,7 +23,8 @@ class Ticks(msgspec.Struct, frozen=True, gc=False):
     """Trades that came together: how many, the last one's price and time, and the forming bar.
 
     ``sent_at`` (us) is when the last one happened and ``received_at`` when it came, both by the
-    clock of this machine; where a market has a clock of its own the two are the same.
+    clock of this machine; where a market has a clock of its own the two are the same. `spread` is
+    the last known one between best bid and ask, in the price's unit, NaN where it is not known.
     """
 
     n: int
@@ -31,6 +33,7 @@ class Ticks(msgspec.Struct, frozen=True, gc=False):
     sent_at: int
     received_at: int
     forming: Bar | None = None
+    spread: float = nan
 
 
 class Scored(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ _COLORS: Final = {
 
 
 def tile_data(picture: Picture, step_us: int, now: int, title: str) -> list[Json]:
-    """The tiles: regime, its probability, anomaly, last price."""
+    """The tiles: regime, its probability, anomaly, last price with its time and the spread."""
     return [
         _regime(picture, step_us, now),
         _probability(picture),
@@ -131,13 +131,19 @@ def _price(picture: Picture, now: int, title: str) -> Json:
     if stale_since is not None:
         detail = f"stale for {_span(now - stale_since)}"
     elif picture.trade_time:
-        detail = f"{utc(picture.trade_time)} UTC"
+        detail = f"{utc(picture.trade_time)} UTC{_spread(picture)}"
     return {
         "label": title,
         "value": _number(picture.price, ",.8~g"),
         "detail": detail,
         "alarm": stale_since is not None,
     }
+
+
+def _spread(picture: Picture) -> str:
+    """The spread in basis points of the price, where it is known."""
+    share = picture.spread / picture.price if picture.price > 0 else math.nan
+    return "" if math.isnan(share) else f", spread {share * 1e4:.2g} bp"
 
 
 def _event(entry: LogEntry, styles: list[tuple[str, str]]) -> Json:

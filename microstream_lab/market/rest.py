@@ -25,6 +25,7 @@ from microstream_lab.market.wire import (
     bars_frame,
     decode_agg_trades,
     decode_klines,
+    decode_quote,
     to_micros,
 )
 from microstream_lab.schema import AggTrade, as_micros, interval_us
@@ -34,8 +35,15 @@ __all__ = ["PAGE", "RestClient", "rest_url"]
 
 PAGE: Final = 1_000
 _FUTURES_URL: Final = "https://fapi.binance.com"
-_SPOT_WEIGHTS: Final = {"klines": 2, "aggTrades": 4, "exchangeInfo": 20, "time": 1, "ping": 1}
-_FUTURES_WEIGHTS: Final = {"klines": 5, "aggTrades": 20, "exchangeInfo": 1, "time": 1, "ping": 1}
+_BOOK_TICKER: Final = "ticker/bookTicker"
+_SPOT_WEIGHTS: Final = {
+    **{"klines": 2, "aggTrades": 4, _BOOK_TICKER: 2},
+    **{"exchangeInfo": 20, "time": 1, "ping": 1},
+}
+_FUTURES_WEIGHTS: Final = {
+    **{"klines": 5, "aggTrades": 20, _BOOK_TICKER: 2},
+    **{"exchangeInfo": 1, "time": 1, "ping": 1},
+}
 _USED_WEIGHT: Final = "X-MBX-USED-WEIGHT-1M"
 
 
@@ -141,6 +149,10 @@ class RestClient:
         """The aggregate trade that the exchange knows last; None if there is none yet."""
         page = decode_agg_trades(await self._get("aggTrades", symbol=symbol, limit=1), symbol)
         return page[-1] if page else None
+
+    async def quote(self, symbol: str) -> tuple[float, float]:
+        """Best bid and ask just now, 0 for an empty side of the book."""
+        return decode_quote(await self._get(_BOOK_TICKER, symbol=symbol), symbol)
 
     async def first_bar(self, symbol: str, interval: str) -> int | None:
         """Open time (us) of the oldest bar there is; None if there is none."""

@@ -33,6 +33,7 @@ __all__ = [
     "constant_category",
     "decode_agg_trades",
     "decode_klines",
+    "decode_quote",
     "infer_unit",
     "to_micros",
     "to_micros_column",
@@ -176,12 +177,18 @@ class WireAggTrade(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class _Quote(msgspec.Struct, frozen=True, gc=False):
+    bid: _Amount = msgspec.field(name="bidPrice")
+    ask: _Amount = msgspec.field(name="askPrice")
+
+
 _KlineRow = tuple[
     _Count, float, float, float, float, float, _Count, float, _Count, float, float, Any
 ]
 # Numbers come as strings, which strict decoding would refuse.
 _agg_trades = msgspec.json.Decoder(list[WireAggTrade], strict=False)
 _klines = msgspec.json.Decoder(list[_KlineRow], strict=False)
+_quote = msgspec.json.Decoder(_Quote, strict=False)
 
 
 def decode_agg_trades(body: bytes, symbol: str) -> list[AggTrade]:
@@ -190,6 +197,18 @@ def decode_agg_trades(body: bytes, symbol: str) -> list[AggTrade]:
         return [trade.record(symbol) for trade in _agg_trades.decode(body)]
     except msgspec.DecodeError as error:
         raise DecodeError(f"aggTrades of {symbol}: {error}; found {body[:80]!r}") from error
+
+
+def decode_quote(body: bytes, symbol: str) -> tuple[float, float]:
+    """Best bid and ask of a REST answer, 0 for an empty side of the book.
+
+    Raises :class:`DecodeError` if it is anything else.
+    """
+    try:
+        quote = _quote.decode(body)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"bookTicker of {symbol}: {error}; found {body[:80]!r}") from error
+    return quote.bid, quote.ask
 
 
 def decode_klines(body: bytes) -> Columns:

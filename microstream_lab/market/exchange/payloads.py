@@ -35,6 +35,7 @@ __all__ = [
     "book_ticker_messages",
     "kline_messages",
     "rest_agg_trades",
+    "rest_book_ticker",
     "rest_klines",
     "trade_messages",
 ]
@@ -58,6 +59,9 @@ _REST_AGG_TRADE: Final = Template(
 )
 _REST_KLINE: Final = Template(
     ',[%int%,"%dec%","%dec%","%dec%","%dec%","%dec%",%int%,"%dec%",%int%,"%dec%","%dec%","0"]'
+)
+_REST_BOOK_TICKER: Final = (
+    '{"symbol":"SYMBOL","bidPrice":"%dec%","bidQty":"%dec%","askPrice":"%dec%","askQty":"%dec%"}'
 )
 
 
@@ -115,6 +119,12 @@ def rest_agg_trades(tape: Ints, unit_us: int) -> bytes:
     values = [*tape[[AGG_ID, PRICE, QUANTITY, FIRST_ID, LAST_ID]], tape[TIME] // unit_us]
     page = _REST_AGG_TRADE.render([*values, tape[MAKER]], tape[TIME], framed=False)
     return b"[%s]" % page.tobytes()[1:]
+
+
+def rest_book_ticker(symbol: str, quote: Ints) -> bytes:
+    """``/api/v3/ticker/bookTicker`` of one symbol; `quote` is bid, size, ask, size."""
+    template = Template(_REST_BOOK_TICKER.replace("SYMBOL", symbol))
+    return template.render(list(quote[:, None]), np.zeros(1, np.int64), framed=False).tobytes()
 
 
 def rest_klines(klines: Ints, step: int, unit_us: int) -> bytes:

@@ -19,19 +19,29 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
+import numpy as np
 
 from microstream_lab.market.exchange.clock import Clock
 from microstream_lab.market.exchange.faults import FaultLine
 from microstream_lab.market.exchange.ledger import Ledger
 from microstream_lab.market.exchange.limits import BanPolicy
-from microstream_lab.market.exchange.payloads import rest_agg_trades, rest_klines
+from microstream_lab.market.exchange.payloads import (
+    rest_agg_trades,
+    rest_book_ticker,
+    rest_klines,
+)
 from microstream_lab.market.exchange.symbols import symbol_entry
+from microstream_lab.market.exchange.ticker import quotes_of
 from microstream_lab.schema import INTERVALS
 
 __all__ = ["PREFIX", "Reply", "RestService"]
 
 PREFIX: Final = "/api/v3/"
-_WEIGHTS: Final = {"aggTrades": 4, "klines": 2, "exchangeInfo": 20, "time": 1, "ping": 1}
+_BOOK_TICKER: Final = "ticker/bookTicker"
+_WEIGHTS: Final = {
+    **{"aggTrades": 4, "klines": 2, _BOOK_TICKER: 2},
+    **{"exchangeInfo": 20, "time": 1, "ping": 1},
+}
 _STATUSES: Final = {"too_many": 429, "ban": 418}
 _DEFAULT_LIMIT, _MAX_LIMIT = 500, 1_000
 _MICROS_FROM: Final = 10**14
@@ -89,6 +99,7 @@ class RestService:
             "exchangeInfo": self._exchange_info,
             "aggTrades": self._agg_trades,
             "klines": self._klines,
+            _BOOK_TICKER: self._book_ticker,
         }
 
     def answer(self, endpoint: str, query: str, headers: Mapping[str, str]) -> Reply:
@@ -163,6 +174,12 @@ class RestService:
             until = now + 1 if end is None else min(end, now + 1)
             page = ledger.between(start or 0, until, limit, newest=start is None)
         return rest_agg_trades(page, params.unit_us)
+
+    def _book_ticker(self, params: _Params, now: int) -> bytes:
+        symbol = params.symbol(self._ledgers)
+        params.require_all_read()
+        quotes = quotes_of(self._ledgers[symbol], 1)
+        return rest_book_ticker(symbol, quotes[2:, 0] if quotes.shape[1] else np.zeros(4, np.int64))
 
     def _klines(self, params: _Params, now: int) -> bytes:
         ledger, limit = self._ledgers[params.symbol(self._ledgers)], params.limit()
