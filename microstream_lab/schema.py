@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
 from math import nan
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from microstream_lab.columns import are_even, holds_one_value
 from microstream_lab.errors import DataError, SettingsError
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
     "Watermark",
     "as_micros",
     "contiguous_runs",
-    "holds_one_value",
     "hour_of_bars",
     "interval_us",
     "iter_bars",
@@ -57,7 +57,6 @@ MARKETS: Final = {"spot": "spot", "um": "USD-M futures", "sim": "simulated"}
 """Binance spot, Binance USD-M futures and the simulator's own market, with words for people."""
 
 _MINUTE: Final = 60_000_000
-_PIECE: Final = 32_768
 INTERVALS: Final[dict[str, int]] = {
     "1s": 1_000_000,
     "1m": _MINUTE,
@@ -280,27 +279,13 @@ def require_bars(bars: pd.DataFrame, where: str = "bars frame") -> pd.DataFrame:
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise DataError(where, f"an index of {index.dtype}", f"open_time as {TIME_DTYPE}")
     times, step = _micros(index), interval_us(str(bars["interval"].iloc[0]))
-    evenly = _are_even(times, step)  # then the first bar tells it all
+    evenly = are_even(times, step)  # then the first bar tells it all
     if not evenly and (times[1:] <= times[:-1]).any():
         raise DataError(where, "open_time unsorted or doubled", "open_time ascending and unique")
     if times[0] % step or (not evenly and (times % step).any()):
         found = f"open_time {index[int((times % step != 0).argmax())]}"
         raise DataError(where, found, f"a multiple of {bars['interval'].iloc[0]}")
     return bars
-
-
-def holds_one_value(column: pd.Series[Any]) -> bool:
-    """Whether all rows have the same value, and it is one; a categorical is judged by its codes."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes = np.asarray(column.cat.codes)
-        return bool(0 <= codes.min() == codes.max())
-    return bool((column == column.iloc[0]).all())
-
-
-def _are_even(times: npt.NDArray[np.int64], step: int) -> bool:
-    """Whether all times are one `step` apart; in pieces, so that differences stay in the cache."""
-    pieces = (times[begin : begin + _PIECE + 1] for begin in range(0, len(times) - 1, _PIECE))
-    return all((np.diff(piece) == step).all() for piece in pieces)
 
 
 def contiguous_runs(bars: pd.DataFrame) -> list[slice]:

@@ -14,7 +14,7 @@ NAME = PACKAGE.name
 
 CORE = "core"
 LAYERS = {
-    "vocabulary": {"schema", "errors", "settings"},
+    "vocabulary": {"columns", "schema", "errors", "settings"},
     CORE: {"bars", "bundle", "compiled", "engine", "features", "folding", "models", "outcomes"}
     | {"drift", "recipe", "summing", "threads", "training"},
     "market": {"market"},

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from microstream_lab.bars.summing import LARGEST, settled
+from microstream_lab.columns import holds_one_value
 from microstream_lab.errors import DataError
 from microstream_lab.schema import (
     BAR_VALUES,
@@ -19,7 +20,6 @@ from microstream_lab.schema import (
     QUALITIES,
     TRADE_COLUMNS,
     as_micros,
-    holds_one_value,
     interval_us,
 )
 from microstream_lab.threads import parts, share_out
