@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     kafka_options: dict[str, str | int | float | bool] = {}
     drift_requests_training: bool = False
     microstream_home: Path = Field(default_factory=default_home)
+    microstream_store: str = ""
+    microstream_store_token: str = Field(default="", repr=False)
     microstream_offline: bool = False
 
     @classmethod
@@ -152,8 +154,10 @@ class Settings(BaseSettings):
 
     @property
     def store_path(self) -> Path:
-        """The DuckDB file."""
-        return self.path("data", "microstream.duckdb")
+        """The DuckDB file, or where a store is served: ``quack:host:port``."""
+        if self.microstream_store.startswith("quack:"):
+            return Path(self.microstream_store)
+        return self.path(self.microstream_store or "data/microstream.duckdb")
 
     @property
     def models_path(self) -> Path:

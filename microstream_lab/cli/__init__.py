@@ -26,6 +26,7 @@ from microstream_lab.cli import (
     run_table,
     runs,
     schedule,
+    serve,
     sweep,
     train,
     workbench,
@@ -65,6 +66,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(run_table.app, name="runs")
 app.add_typer(notebooks.app, name="notebooks")
 app.add_typer(models.app, name="models")
+bars.app.command("serve", short_help="Serve it to many programs at once.")(serve.serve)
 app.add_typer(bars.app, name="store")
 app.command("doctor", short_help="Is this installation fit to work?")(workbench.doctor)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "ingest"]
 
-app = typer.Typer(help="The store: coverage, export, questions in SQL.")
+app = typer.Typer(help="The store: coverage, export, questions in SQL, serving.")
 
 _RANGES_SHOWN = 20
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from microstream_lab.cli.common import Interval, Market, load_settings, on_terminal, open_store
+from microstream_lab.cli.serve import Port, served
 
 if TYPE_CHECKING:
     from microstream_lab.live.recorder import Recorder
@@ -29,15 +31,22 @@ def record(
         bool, typer.Option("--trades", help="Keep the trades, too, as Parquet files.")
     ] = False,
     klines: Annotated[bool, typer.Option(help="Compare every bar with the exchange's own.")] = True,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the store to notebooks and runs meanwhile.")
+    ] = False,
+    port: Port = 0,
 ) -> None:
     """Record bars into the store until Ctrl-C; a restart goes on where the last one ended.
 
-    Example: microstream record BTCUSDT ETHUSDT --interval 1m --trades
+    Examples: microstream record BTCUSDT ETHUSDT --interval 1m --trades;
+    microstream record BTCUSDT --serve
     """
     from microstream_lab.live.pipeline import PipelineOptions
     from microstream_lab.live.recorder import Recorder
     from microstream_lab.schema import interval_us
 
+    if port and not serve:
+        raise typer.BadParameter("found --port, expected --serve with it")
     settings = load_settings()
     interval = interval or settings.interval
     interval_us(interval)
@@ -50,7 +59,8 @@ def record(
         settings,
         PipelineOptions(klines=klines),
     )
-    asyncio.run(_run(recorder))
+    with served(settings, port=port) if serve else contextlib.nullcontext():
+        asyncio.run(_run(recorder))
 
 
 async def _run(recorder: Recorder) -> None:

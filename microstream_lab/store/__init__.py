@@ -6,6 +6,7 @@ Invariant: nobody else imports duckdb, and within the room only `embedded.py` op
 
 from microstream_lab.store.connection import transaction
 from microstream_lab.store.coverage import Coverage, MissingRange
+from microstream_lab.store.endpoint import endpoint_file
 from microstream_lab.store.results import FileImport, ImportReport, Run, StoreStatus, WriteCounts
 from microstream_lab.store.server import serving
 from microstream_lab.store.store import Store
@@ -19,6 +20,7 @@ __all__ = [
     "Store",
     "StoreStatus",
     "WriteCounts",
+    "endpoint_file",
     "serving",
     "transaction",
 ]

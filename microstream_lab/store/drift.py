@@ -11,7 +11,7 @@ from typing import Final
 import pandas as pd
 
 from microstream_lab.models.drift_report import DriftReport
-from microstream_lab.store.connection import Connection, StoreFile, transaction
+from microstream_lab.store.connection import Connection, transaction
 from microstream_lab.store.results import WriteCounts
 from microstream_lab.store.series import (
     IN_SERIES,
@@ -22,6 +22,7 @@ from microstream_lab.store.series import (
     parameters,
     span_of,
 )
+from microstream_lab.store.sharing import SharedFile
 
 __all__ = ["DriftTable"]
 
@@ -46,7 +47,7 @@ ORDER BY open_time, bundle_id
 class DriftTable:
     """The part of a store that keeps drift."""
 
-    _file: StoreFile
+    _file: SharedFile
 
     def write_drift(self, reports: Iterable[DriftReport]) -> WriteCounts:
         """Write reports in one transaction; of a bar and bundle the first one stays."""

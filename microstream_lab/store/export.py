@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Final, Literal
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from microstream_lab.store.connection import Connection
 from microstream_lab.store.series import Series
 
@@ -21,15 +24,14 @@ _MONTHS: Final = """
 SELECT DISTINCT strftime(open_time, '%Y-%m') AS month
 FROM {table} WHERE market = $market AND symbol = $symbol AND interval = $interval ORDER BY month
 """
-_COPY: Final = """
-COPY (
-    SELECT * EXCLUDE (market, symbol, interval) FROM {table}
-    WHERE market = $market AND symbol = $symbol AND interval = $interval
-        AND open_time >= ($month || '-01')::TIMESTAMPTZ
-        AND open_time < ($month || '-01')::TIMESTAMPTZ + INTERVAL 1 MONTH
-    ORDER BY open_time
-) TO '{file}' (FORMAT parquet, COMPRESSION zstd)
+_ROWS: Final = """
+SELECT * EXCLUDE (market, symbol, interval) FROM {table}
+WHERE market = $market AND symbol = $symbol AND interval = $interval
+    AND open_time >= ($month || '-01')::TIMESTAMPTZ
+    AND open_time < ($month || '-01')::TIMESTAMPTZ + INTERVAL 1 MONTH
+ORDER BY open_time
 """
+_ROWS_AT_ONCE: Final = 122_880
 
 
 def series_in(connection: Connection, table: Table) -> list[Series]:
@@ -53,8 +55,16 @@ def _export_month(
     # Without the suffix, so that a glob for *.parquet passes it over.
     draft = target / f".{table}-{uuid4().hex}"
     try:
-        file = str(draft).replace("'", "''")
-        connection.execute(_COPY.format(table=table, file=file), parts)
+        # Written here and not by DuckDB, which would write where the store is served.
+        rows = connection.execute(_ROWS.format(table=table), parts)
+        with rows.to_arrow_reader(_ROWS_AT_ONCE) as batches:
+            _write(batches, draft)
         return draft.replace(target / f"{table}.parquet")
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _write(batches: pa.RecordBatchReader, file: Path) -> None:
+    with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)

@@ -101,7 +101,11 @@ class Run:
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """Whether a store can be read right now; `problem` tells why not."""
+    """Whether a store can be read right now; `problem` tells why not.
+
+    ``served_by`` tells the process through which everybody reads it, None while it is a file that
+    everybody opens.
+    """
 
     path: Path
     exists: bool
@@ -109,6 +113,7 @@ class StoreStatus:
     schema_version: int | None = None
     locked_by: str | None = None
     problem: str | None = None
+    served_by: str | None = None
 
     @property
     def reachable(self) -> bool:
@@ -119,4 +124,6 @@ class StoreStatus:
         """One line for people."""
         if self.problem is not None:
             return self.problem
-        return f"{self.path}: {self.size_bytes / 1e6:.1f} MB, schema version {self.schema_version}"
+        size = f"{self.size_bytes / 1e6:.1f} MB, " if self.size_bytes else ""
+        served = f", served by {self.served_by}" if self.served_by else ""
+        return f"{self.path}: {size}schema version {self.schema_version}{served}"

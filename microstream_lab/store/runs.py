@@ -13,10 +13,11 @@ from typing import Any, Final
 import msgspec
 import pandas as pd
 
-from microstream_lab.store.connection import Connection, StoreFile, transaction
+from microstream_lab.store.connection import Connection, transaction
 from microstream_lab.store.journal import put
 from microstream_lab.store.results import Run, WriteCounts
 from microstream_lab.store.series import fetch_frame
+from microstream_lab.store.sharing import SharedFile
 
 __all__ = ["RunBook"]
 
@@ -51,7 +52,7 @@ FROM runs WHERE status = 'running' ORDER BY started_at, run_id
 class RunBook:
     """Runs in the store: the part of :class:`Store` that runners and the scheduler need."""
 
-    def __init__(self, file: StoreFile) -> None:
+    def __init__(self, file: SharedFile) -> None:
         self._file = file
 
     def write_run(self, run: Run) -> None:

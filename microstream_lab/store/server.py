@@ -25,7 +25,7 @@ from microstream_lab.store.endpoint import Endpoint, find_endpoint, published
 from microstream_lab.store.gate import Gate, gate_file, own_command
 from microstream_lab.store.janitor import Janitor
 from microstream_lab.store.patience import alone
-from microstream_lab.store.quack import load_quack
+from microstream_lab.store.quack import is_address, load_quack
 
 __all__ = ["LOOPBACK", "serving"]
 
@@ -64,6 +64,8 @@ def serving(
     StoreError
         If it is served already, cannot be opened, or the port is taken.
     """
+    if is_address(str(path)):
+        raise SettingsError(f"store: found {path}, expected a file to serve")
     if not (beyond_loopback or is_loopback(f"quack://{host}")):
         raise SettingsError(
             f"host: found {host}, expected one of this machine's loopback such as {LOOPBACK}; "

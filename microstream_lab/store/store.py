@@ -26,7 +26,7 @@ from microstream_lab.store.query import answer
 from microstream_lab.store.results import ImportReport, StoreStatus, WriteCounts
 from microstream_lab.store.runs import RunBook
 from microstream_lab.store.series import Series, fetch_frame, span_of
-from microstream_lab.store.sharing import SharedFile
+from microstream_lab.store.sharing import shared_file
 from microstream_lab.store.status import look_at
 
 __all__ = ["Store"]
@@ -38,27 +38,34 @@ FROM bars GROUP BY ALL ORDER BY ALL
 
 
 class Store(RunBook, DriftTable):
-    """A DuckDB file of bars, signals, drift, gaps and runs.
+    """Bars, signals, drift, gaps and runs in a DuckDB file, wherever that is.
 
     Parameters
     ----------
     path : Path or str, optional
-        The file; by default that of the settings. The first write makes it.
+        The file, or where a store is served, such as ``quack:127.0.0.1:9494``; by default that of
+        the settings. The first write makes a file.
     timeout_s : float
-        How long a call waits for whoever holds the file.
+        How long a call waits for whoever is in the way.
+    token : str, optional
+        What lets one in where a store is served; by default that of the settings, or of the user's
+        own store if it is that one.
 
     Notes
     -----
-    No connection outlives a call, so notebooks, a recorder and training runs can share the file,
-    and one object can be used by several threads. All methods raise :class:`StoreError`, or
-    :class:`StoreLockedError` with the holder's name when the wait was in vain; what was stored is
-    then as it was.
+    No connection to a file outlives a call, so notebooks, a recorder and training runs can share
+    it, and one object can be used by several threads. While somebody serves the file (``microstream
+    store serve``), every call goes there instead, with the same results. All methods raise
+    :class:`StoreError`, or :class:`StoreLockedError` with the holder's name when the wait was in
+    vain; what was stored is then as it was.
     """
 
-    def __init__(self, path: Path | str | None = None, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, path: Path | str | None = None, timeout_s: float = 10.0, token: str | None = None
+    ) -> None:
         self.path = Path(path) if path is not None else Settings.load().store_path
         self.timeout_s = timeout_s
-        super().__init__(SharedFile(self.path, timeout_s))
+        super().__init__(shared_file(self.path, timeout_s, token))
 
     def __enter__(self) -> Self:
         return self
@@ -303,4 +310,4 @@ class Store(RunBook, DriftTable):
 
     def status(self) -> StoreStatus:
         """Whether the store can be read right now, and if not, why and who is in the way."""
-        return look_at(self.path)
+        return look_at(self._file)
