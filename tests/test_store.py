@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import math
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from factories import make_bars
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +28,7 @@ from microstream_lab.schema import (
     iter_bars,
     require_bars,
 )
-from microstream_lab.store import MissingRange, Run, Store, WriteCounts
+from microstream_lab.store import MissingRange, Run, Store, WriteCounts, journal, transaction
 
 MINUTE = 60_000_000
 
@@ -373,6 +377,27 @@ def test_sql_takes_parameters_by_place_and_by_name(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, 0, -7, 2**63 - 1, 2**100, 0.1, -0.0, 1e-310, math.inf, b"a\x00'\xff"),
+        *("", "it's", 'a "b"; --', "back\\slash\nline", "\u20bf $x ?", Decimal("1.50")),
+        *(date(2024, 2, 29), datetime(2024, 1, 1, 12, 0, 0, 1), timedelta(days=1, microseconds=3)),
+        *([1.5, None, math.pi], ["it's", "x, y", "[z]", "", "null"], [[1], []], {"a": ["b'c"]}),
+    ],
+    ids=repr,
+)
+def test_a_value_of_a_query_arrives_as_it_was(store: Store, value: object) -> None:
+    store.write_bars(make_bars(1))
+    by_name = store.sql("SELECT $value AS value, typeof($value) AS kind", {"value": value})
+    by_place = store.sql("SELECT ? AS value, typeof($1) AS kind", [value])
+    connection = duckdb.connect()
+    expected = connection.execute("SELECT $1 AS value, typeof($1) AS kind", [value])
+    expected_frame = expected.to_arrow_table().to_pandas(maps_as_pydicts="strict")
+    pd.testing.assert_frame_equal(by_name, expected_frame, check_exact=True)
+    pd.testing.assert_frame_equal(by_place, expected_frame, check_exact=True)
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "DELETE FROM bars",
@@ -419,6 +444,41 @@ def test_the_export_holds_every_bar_in_a_folder_of_its_month(store: Store, tmp_p
 
 
 # Gaps and runs
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write_bars(make_bars(5))
+    before = all_rows(store)
+    t0 = as_micros("2024-01-01")
+    gap = Gap("BTCUSDT", 10, 19, t0, t0 + MINUTE, "disconnect", t0 + MINUTE)
+
+    def broken(*_: object) -> None:
+        raise StoreError("broken")
+
+    monkeypatch.setattr(journal, "write_watermarks", broken)
+    with pytest.raises(StoreError, match="broken"):
+        store.write_live(list(iter_bars(make_bars(9))), [gap], [])
+    assert all_rows(store) == before
+    monkeypatch.undo()
+    assert store.write_live(list(iter_bars(make_bars(9))), [gap], []).new == 4
+
+
+def test_a_statement_that_fails_leaves_nothing_of_its_transaction(store: Store) -> None:
+    store.write_bars(make_bars(5))
+    before = all_rows(store)
+
+    def write() -> None:
+        with store._file.writing() as connection, transaction(connection):
+            connection.register("incoming", pa.table({"n": [1]}))
+            connection.execute("DELETE FROM bars")
+            connection.execute("INSERT INTO nowhere FROM incoming")
+
+    with pytest.raises(StoreError, match="nowhere"):
+        write()
+    assert all_rows(store) == before
+    assert store.write_bars(make_bars(6)).new == 1
 
 
 def test_a_repaired_gap_is_brought_up_to_date(store: Store) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,35 +10,11 @@ import duckdb
 import pytest
 from factories import make_bars
 from store_files import write_klines
+from store_processes import READ_UNTIL_TOLD, finish, finish_told, first_line, start
 
 from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.schema import interval_us
 from microstream_lab.store import Store
-
-TESTS = Path(__file__).parent
-
-
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A Python process that runs `code`; its standard output and input are pipes."""
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-    )
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return output.strip()
-
 
 HOLD = """
     import sys, duckdb
@@ -145,21 +117,6 @@ def test_threads_read_and_write_the_same_file_at_once(store: Store) -> None:
     assert len(shared.bars("BTCUSDT", "1m")) == 30
 
 
-READ_UNTIL_TOLD = """
-    import sys
-    from threading import Thread
-    from microstream_lab.store import Store
-    store, told = Store(sys.argv[1]), []
-    Thread(target=lambda: told.append(sys.stdin.readline()), daemon=True).start()
-    print("reading", flush=True)
-    seen = [0]
-    while not told:
-        seen.append(len(store.bars("BTCUSDT", "1m")))
-    assert seen == sorted(seen), "bars vanished"
-    print(len(seen))
-"""
-
-
 def test_a_writer_is_not_starved_by_readers_that_never_rest(store: Store) -> None:
     readers = [start(READ_UNTIL_TOLD, store.path) for _ in range(2)]
     assert [first_line(reader) for reader in readers] == ["reading"] * 2
@@ -170,12 +127,6 @@ def test_a_writer_is_not_starved_by_readers_that_never_rest(store: Store) -> Non
     for reader in readers:
         assert int(finish_told(reader)) > 1
     assert len(store.bars("BTCUSDT", "1m")) == 25
-
-
-def finish_told(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate("enough\n", timeout=60)
-    assert process.returncode == 0
-    return output.strip()
 
 
 def test_several_processes_that_make_the_store_at_once_all_write(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ WHERE state = 'finished' AND starts_with(query, {literal(WRITES)})
 """
 _IDLE: Final = f"""
 SELECT connection_id FROM quack_active_connections()
-WHERE state = 'finished' AND query_started_at < now() - INTERVAL {_IDLE_S} SECONDS
+WHERE state = 'finished' AND NOT starts_with(query, {literal(WRITES)})
+    AND query_started_at < now() - INTERVAL {_IDLE_S} SECONDS
 """
 
 

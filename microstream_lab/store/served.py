@@ -21,7 +21,7 @@ from microstream_lab.errors import StoreError, StoreVersionError
 from microstream_lab.store.connection import MovedError
 from microstream_lab.store.gate import Gate
 from microstream_lab.store.patience import alone
-from microstream_lab.store.session import WRITES, Session
+from microstream_lab.store.session import READS, WRITES, Session
 from microstream_lab.store.tables import newest_version, schema_version
 
 __all__ = ["ServedFile"]
@@ -60,7 +60,7 @@ class ServedFile:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that sees one state of the store and cannot change it."""
-        with self._session(lambda session: session.begin(read_only=True)) as session:
+        with self._session(_begin_to_read) as session:
             yield session
 
     @contextlib.contextmanager
@@ -98,11 +98,10 @@ class ServedFile:
                 return session
         session = self._connect()
         try:
-            with self._translating():
-                start(session)
-        except BaseException:
+            start(session)
+        except duckdb.Error as error:
             session.close()
-            raise
+            raise self._refused(str(error)) from error
         return session
 
     def _pop(self) -> Session | None:
@@ -127,10 +126,9 @@ class ServedFile:
     def _connect(self) -> Session:
         try:
             session = Session(self.address, self._token)
+            found, newest = schema_version(session, self.address), newest_version()
         except duckdb.Error as error:
             raise self._refused(str(error)) from error
-        with self._translating():
-            found, newest = schema_version(session, self.address), newest_version()
         if found > newest:
             session.close()
             raise StoreVersionError(
@@ -160,6 +158,11 @@ class ServedFile:
                     "written is stored whole or not at all, and writing it again is harmless"
                 ) from error
             raise StoreError(f"{self.address}: {_plain(text)}") from error
+
+
+def _begin_to_read(session: Session) -> None:
+    session.mark = READS
+    session.begin(read_only=True)
 
 
 def _plain(text: str) -> str:

@@ -21,17 +21,24 @@ from microstream_lab.errors import SettingsError, StoreError, StoreLockedError
 from microstream_lab.market.offline import is_loopback
 from microstream_lab.store.connection import literal
 from microstream_lab.store.embedded import EmbeddedFile
-from microstream_lab.store.endpoint import Endpoint, find_endpoint, published
+from microstream_lab.store.endpoint import SCHEME, Endpoint, find_endpoint, published
 from microstream_lab.store.gate import Gate, gate_file, own_command
 from microstream_lab.store.janitor import Janitor
 from microstream_lab.store.patience import alone
 from microstream_lab.store.quack import is_address, load_quack
+from microstream_lab.store.session import READS, WRITES
 
 __all__ = ["LOOPBACK", "serving"]
 
 LOOPBACK: Final = "127.0.0.1"
 _FAREWELL_S: Final = 5.0
 """How long a server that ends waits for calls that are under way."""
+_QUIET_S: Final = 0.05
+"""How long nobody has to call: who has just found the server is about to."""
+_UNDER_WAY: Final = f"""
+SELECT count(*) FROM quack_active_connections() WHERE state = 'active'
+    OR starts_with(query, {literal(READS)}) OR starts_with(query, {literal(WRITES)})
+"""
 
 
 @contextlib.contextmanager
@@ -90,12 +97,17 @@ def serving(
 def _listen(
     connection: duckdb.DuckDBPyConnection, path: Path, host: str, port: int, beyond: bool
 ) -> Endpoint:
+    address = f"{SCHEME}{host}:{port}"
+    try:
+        port = _free_port(host, port)
+    except OSError as error:
+        raise StoreError(f"{address}: cannot be served there ({error.strerror})") from error
     load_quack(connection)
     if beyond:
         connection.execute("SET GLOBAL enable_external_access = false")
     endpoint = Endpoint(
         host=host,
-        port=port or _free_port(host),
+        port=port,
         token=secrets.token_hex(32),
         pid=os.getpid(),
         command=own_command(),
@@ -126,13 +138,18 @@ def _told(path: Path, endpoint: Endpoint, gate: Gate, timeout_s: float) -> Itera
 def _hang_up(connection: duckdb.DuckDBPyConnection, endpoint: Endpoint) -> None:
     """Let calls that are under way end, and stop to listen."""
     until = time.monotonic() + _FAREWELL_S
-    query = "SELECT count(*) FROM quack_active_connections() WHERE state = 'active'"
-    while connection.execute(query).fetchall()[0][0] and time.monotonic() < until:
-        time.sleep(0.01)
+    quiet_since = time.monotonic()
+    while time.monotonic() < min(until, quiet_since + _QUIET_S):
+        time.sleep(0.005)
+        if connection.execute(_UNDER_WAY).fetchall() != [(0,)]:
+            quiet_since = time.monotonic()
     connection.execute(f"CALL quack_stop({literal(endpoint.address)})")
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+def _free_port(host: str, port: int) -> int:
+    """The port itself, or any if it is 0; DuckDB would share one that is taken and say nothing."""
+    family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
         return int(probe.getsockname()[1])

@@ -17,10 +17,12 @@ import duckdb
 from microstream_lab.store.connection import identifier, literal
 from microstream_lab.store.quack import load_quack
 
-__all__ = ["WRITES", "Session"]
+__all__ = ["READS", "WRITES", "Session"]
 
-WRITES: Final = "/* writes */ "
-"""Stands before each statement of a writer that holds the gate; the server looks for it."""
+READS: Final = "/* call reads */ "
+WRITES: Final = "/* call writes */ "
+"""Stand before each statement of a call but its last, so that the server knows it is under way; one
+that writes holds the gate meanwhile."""
 
 _PATIENCE_S: Final = 600
 """How long one statement may take; a server that has ended is noticed at once."""
