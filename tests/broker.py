@@ -21,7 +21,7 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[1]
 JARS = ROOT / "build" / "kafka"
 CLUSTER = "bWljcm9zdHJlYW0tbGFiMQ"
-PASSWORDS = {"worker": "right"}
+PASSWORDS = {"worker": "correct horse"}
 _READY_S = 90.0
 _JVM = (
     *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),

@@ -8,14 +8,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pandas as pd
+import pytest
 from broker import Broker
+
+if not os.environ.get("CI"):
+    pytest.importorskip("confluent_kafka", reason="needs the extra kafka")
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from factories import make_bars
 
 from microstream_lab.bundle import ModelBundle
+from microstream_lab.bus.connection import client_options, require_broker
 from microstream_lab.bus.messages import decode_signal
 from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.transform import TransformOptions
@@ -76,7 +83,7 @@ def single_process(bundle: ModelBundle, bars: Sequence[Bar]) -> dict[tuple[str, 
 def read_signals(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Signal]:
     """The first `n` committed signals on the topic, or as many as come in time."""
     with TopicReader(settings, settings.kafka_regime_signals_topic) as reader:
-        return [decode_signal(message.value) for message in reader.until(n, timeout_s)]
+        return [decode_signal(message.value()) for message in reader.messages(n, timeout_s)]
 
 
 @contextmanager
@@ -100,3 +107,44 @@ def worker_in_thread(settings: Settings, **options: Any) -> Iterator[Worker]:
         thread.join(30)
         assert not failures, failures
         assert not thread.is_alive()
+
+
+class DeadLetter(NamedTuple):
+    """A message of the dead letters' topic."""
+
+    key: bytes
+    value: bytes
+    headers: dict[str, str]
+
+
+def read_dead_letters(settings: Settings, n: int) -> list[DeadLetter]:
+    """The first `n` committed dead letters, by partition and offset of where they came from."""
+    with TopicReader(settings, settings.kafka_dead_letters_topic) as reader:
+        found = [
+            DeadLetter(message.key(), message.value(), _text(message.headers()))
+            for message in reader.messages(n, 60.0)
+        ]
+    return sorted(found, key=lambda each: int(each.headers["offset"]))
+
+
+def _text(headers: list[tuple[str, bytes]]) -> dict[str, str]:
+    return {name: value.decode() for name, value in headers}
+
+
+def allow_large_messages(settings: Settings) -> None:
+    """Somebody configured the topic of bars to take messages of 12 MB."""
+    admin = require_broker(settings)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, settings.kafka_raw_bars_topic)
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "12000000", incremental_operation=AlterConfigOpType.SET)
+    )
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+
+
+def send_raw(settings: Settings, messages: Sequence[tuple[bytes, bytes | None]]) -> None:
+    """Send keys and values as somebody who knows nothing of us would."""
+    producer = Producer(client_options(settings, message_max_bytes=12_000_000))
+    for key, value in messages:
+        producer.produce(settings.kafka_raw_bars_topic, value, key)
+        assert producer.flush(30) == 0

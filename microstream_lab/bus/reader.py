@@ -48,17 +48,20 @@ class TopicReader:
 
     def read(self, timeout_s: float = 0.1) -> list[Incoming]:
         """The messages that have come; none if none came in time."""
+        return [incoming(each) for each in self._read(timeout_s)]
+
+    def _read(self, timeout_s: float) -> list[Any]:
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
         found = (first, *self._consumer.consume(_BATCH, 0))
-        return [incoming(each) for each in found if each.error() is None]
+        return [each for each in found if each.error() is None]
 
-    def until(self, n: int, timeout_s: float) -> Iterator[Incoming]:
-        """The next `n` messages or some more, or as many as come in time."""
+    def messages(self, n: int, timeout_s: float) -> Iterator[Any]:
+        """The next `n` messages as the client has them, headers included; fewer if time is up."""
         until = time.monotonic() + timeout_s
         while n > 0 and time.monotonic() < until:
-            for message in self.read():
+            for message in self._read(0.1):
                 n -= 1
                 yield message
 
