@@ -23,7 +23,7 @@ from factories import make_bars
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.bus.connection import client_options, require_broker
-from microstream_lab.bus.messages import decode_signal
+from microstream_lab.bus.messages import decode_bar, decode_signal
 from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.transform import TransformOptions
 from microstream_lab.engine import Engine
@@ -148,3 +148,9 @@ def send_raw(settings: Settings, messages: Sequence[tuple[bytes, bytes | None]])
     for key, value in messages:
         producer.produce(settings.kafka_raw_bars_topic, value, key)
         assert producer.flush(30) == 0
+
+
+def read_bars(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Bar]:
+    """The first `n` bars on the topic, or as many as come in time."""
+    with TopicReader(settings, settings.kafka_raw_bars_topic) as reader:
+        return [decode_bar(message.value()) for message in reader.messages(n, timeout_s)]

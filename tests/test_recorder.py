@@ -278,10 +278,10 @@ def test_store_that_is_busy_delays_storing_and_loses_nothing(
         store = Store(tmp_path / "store.duckdb")
         write, refusals = store.write_live, iter(range(2))
 
-        def sometimes(*batch: object) -> object:
+        def sometimes(*batch: object, **options: object) -> object:
             if next(refusals, None) is not None:
                 raise StoreError("busy")
-            return write(*batch)  # type: ignore[arg-type]
+            return write(*batch, **options)  # type: ignore[arg-type]
 
         monkeypatch.setattr(store, "write_live", sometimes)
         async with LocalExchange(make_trades([0, 1, 2]), None) as exchange:

@@ -13,12 +13,22 @@ from microstream_lab.cli.common import Interval, Market, load_settings, on_termi
 from microstream_lab.cli.serve import Port, served
 
 if TYPE_CHECKING:
+    from microstream_lab.live.postman import Postman
     from microstream_lab.live.recorder import Recorder
+    from microstream_lab.settings import Settings
+    from microstream_lab.store import Store
 
 __all__ = ["record"]
 
 _STATUS_S = 60.0
 _STATUS_S_ON_TERMINAL = 1.0
+
+
+def _known_bus(name: str | None) -> str | None:
+    """Refuse a bus that there is not."""
+    if name not in (None, "kafka"):
+        raise typer.BadParameter(f"found {name!r}, expected kafka")
+    return name
 
 
 def record(
@@ -35,6 +45,14 @@ def record(
         bool, typer.Option("--serve", help="Serve the store to notebooks and runs meanwhile.")
     ] = False,
     port: Port = 0,
+    bus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="kafka",
+            callback=_known_bus,
+            help="Publish every bar that is stored; bars wait in the store while Kafka is away.",
+        ),
+    ] = None,
 ) -> None:
     """Record bars into the store until Ctrl-C; a restart goes on where the last one ended.
 
@@ -50,17 +68,37 @@ def record(
     settings = load_settings()
     interval = interval or settings.interval
     interval_us(interval)
+    series = ([s.upper() for s in dict.fromkeys(symbols or [settings.symbol])], interval)
+    store, market = open_store(settings), market or settings.market
     recorder = Recorder(
-        [symbol.upper() for symbol in dict.fromkeys(symbols or [settings.symbol])],
-        interval,
-        market or settings.market,
-        open_store(settings),
+        *series,
+        market,
+        store,
         settings.path("data", "trades") if trades else None,
         settings,
         PipelineOptions(klines=klines),
+        postman=_postman(bus, store, settings, *series, market),
     )
     with served(settings, port=port) if serve else contextlib.nullcontext():
         asyncio.run(_run(recorder))
+
+
+def _postman(
+    bus: str | None,
+    store: Store,
+    settings: Settings,
+    symbols: list[str],
+    interval: str,
+    market: str,
+) -> Postman | None:
+    """Who publishes the bars, if somebody is to."""
+    if bus is None:
+        return None
+    from microstream_lab.bus.connection import require_library
+    from microstream_lab.live.postman import Postman
+
+    require_library()
+    return Postman(store, settings, symbols, interval, market)
 
 
 async def _run(recorder: Recorder) -> None:

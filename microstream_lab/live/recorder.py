@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import pandas as pd
@@ -26,6 +26,9 @@ from microstream_lab.live.segments import Segments
 from microstream_lab.schema import Watermark
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
+
+if TYPE_CHECKING:
+    from microstream_lab.live.postman import Postman
 
 __all__ = ["Recorder", "RecorderStatus"]
 
@@ -48,6 +51,7 @@ class RecorderStatus(msgspec.Struct, frozen=True):
 
     ``trades_per_s`` and ``lag_s`` (worst delay from receiving to having assembled) are since the
     last status; the rest is since the start, ``last_bars`` the open time (us) by symbol.
+    ``published`` counts bars on the bus, None without one, and ``problem`` is what keeps them off.
     """
 
     trades: int
@@ -62,6 +66,8 @@ class RecorderStatus(msgspec.Struct, frozen=True):
     mismatches: int
     unstored: int
     last_bars: dict[str, int]
+    published: int | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
         last = " ".join(
@@ -69,10 +75,13 @@ class RecorderStatus(msgspec.Struct, frozen=True):
             for symbol, time in list(self.last_bars.items())[:4]
         )
         more = " ..." if len(self.last_bars) > 4 else ""
+        bus = "" if self.published is None else f", published {self.published:,}"
+        if self.problem:
+            bus += f" (bars wait in the outbox: {self.problem})"
         return (
             f"{self.trades_per_s:,.0f} trades/s, lag {self.lag_s * 1e3:,.0f} ms, {self.bars:,} "
             f"bars, gaps {self.gaps_open} open {self.gaps_repaired} repaired "
-            f"{self.gaps_given_up} given up, last bar {last or 'none'}{more}"
+            f"{self.gaps_given_up} given up, last bar {last or 'none'}{more}{bus}"
         )
 
 
@@ -95,6 +104,8 @@ class Recorder:
         How to run.
     segments : callable, optional
         Makes the :class:`Segments` of a folder and a market.
+    postman : Postman, optional
+        Publishes what is stored; by default nothing is published.
     """
 
     def __init__(
@@ -107,10 +118,12 @@ class Recorder:
         settings: Settings | None = None,
         options: PipelineOptions | None = None,
         segments: Callable[[Path, str], Segments] = Segments,
+        postman: Postman | None = None,
     ) -> None:
         self._symbols, self._interval, self._market = list(symbols), interval, market
         self._store, self._settings = store, settings
         self._segments = None if segments_folder is None else segments(segments_folder, market)
+        self._postman = postman
         options = options or PipelineOptions()
         self._options = msgspec.structs.replace(options, keep_trades=self._segments is not None)
         self._pending = Batch()
@@ -146,6 +159,8 @@ class Recorder:
             debts,
             self._options,
         )
+        if self._postman is not None:
+            self._postman.start()
         async with pipeline:
             collecting = asyncio.create_task(self._collect(pipeline))
             stopping = asyncio.create_task(self.ended.wait())
@@ -160,6 +175,8 @@ class Recorder:
                 stopping.cancel()
                 await asyncio.gather(collecting, stopping, return_exceptions=True)
                 await self._flush(everything=True)
+                if self._postman is not None:
+                    await asyncio.to_thread(self._postman.stop)
         if not collecting.cancelled() and (failure := collecting.exception()):
             raise failure
 
@@ -212,7 +229,10 @@ class Recorder:
             is_repair = any(gap.repaired_at is not None for gap in batch.gaps)
             self._segments.write(everything or is_repair)
         if batch.bars or batch.gaps or batch.watermarks:
-            self._store.write_live(batch.bars, batch.gaps, batch.watermarks.values())
+            marks, publish = batch.watermarks.values(), self._postman is not None
+            self._store.write_live(batch.bars, batch.gaps, marks, publish=publish)
+        if self._postman is not None and batch.bars:
+            self._postman.wake()
         for symbol, mark in batch.watermarks.items():
             self._last_bars[symbol] = mark.open_time
 
@@ -238,4 +258,6 @@ class Recorder:
             mismatches=pipeline.check.mismatches,
             unstored=len(self._pending.bars),
             last_bars=self.watermarks,
+            published=None if self._postman is None else self._postman.n_published,
+            problem="" if self._postman is None else self._postman.problem,
         )

@@ -22,6 +22,7 @@ from microstream_lab.store.coverage import Coverage, measure_coverage
 from microstream_lab.store.drift import DriftTable
 from microstream_lab.store.export import Table, export_series, series_in
 from microstream_lab.store.importer import import_staged, staged_files
+from microstream_lab.store.outbox import OutboxTable, post
 from microstream_lab.store.query import answer
 from microstream_lab.store.results import ImportReport, StoreStatus, WriteCounts
 from microstream_lab.store.runs import RunBook
@@ -37,7 +38,7 @@ FROM bars GROUP BY ALL ORDER BY ALL
 """
 
 
-class Store(RunBook, DriftTable):
+class Store(RunBook, DriftTable, OutboxTable):
     """Bars, signals, drift, gaps and runs in a DuckDB file, wherever that is.
 
     Parameters
@@ -217,9 +218,16 @@ class Store(RunBook, DriftTable):
             return journal.write_gaps(connection, gaps)
 
     def write_live(
-        self, bars: Iterable[Bar], gaps: Iterable[Gap], watermarks: Iterable[Watermark]
+        self,
+        bars: Iterable[Bar],
+        gaps: Iterable[Gap],
+        watermarks: Iterable[Watermark],
+        *,
+        publish: bool = False,
     ) -> WriteCounts:
         """Write what a recorder has to tell, in one transaction: all of it is stored or nothing.
+
+        With `publish` the bars are noted in the outbox as well.
 
         Returns
         -------
@@ -229,6 +237,8 @@ class Store(RunBook, DriftTable):
         rows, gaps, watermarks = bars_table.stage(bars), list(gaps), list(watermarks)
         with self._file.writing() as connection, transaction(connection):
             counts = WriteCounts() if rows is None else bars_table.write_staged(connection, rows)
+            if publish and rows is not None:
+                post(connection, rows)
             journal.write_gaps(connection, gaps)
             journal.write_watermarks(connection, watermarks)
         return counts

@@ -149,7 +149,20 @@ CREATE TABLE drift (
 );
 """
 
-MIGRATIONS: Final[Mapping[int, str]] = {1: _VERSION_1, 2: _VERSION_2, 3: _VERSION_3, 4: _VERSION_4}
+_VERSION_5: Final = """
+CREATE TABLE outbox (
+    number BIGINT NOT NULL,
+    market VARCHAR NOT NULL,
+    symbol VARCHAR NOT NULL,
+    interval VARCHAR NOT NULL,
+    open_time TIMESTAMPTZ NOT NULL,
+    revision INTEGER NOT NULL
+);
+"""
+
+MIGRATIONS: Final[Mapping[int, str]] = dict(
+    enumerate((_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5), 1)
+)
 """Version reached, and the SQL that reaches it from the version before."""
 
 

@@ -1,0 +1,110 @@
+"""Bars that are still to be published: noted with the bar itself, struck off once they are out.
+
+Invariant: a bar that a recorder has stored for publishing is in the outbox in the same transaction,
+and stays there until somebody says that it has arrived; what was sent and not struck off is sent
+again, and told apart by key and revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from microstream_lab.schema import BAR_VALUES, Bar
+from microstream_lab.store.connection import Connection, StoreFile, transaction
+
+__all__ = ["OutboxTable", "Posted", "post"]
+
+_KEY: Final = ("market", "symbol", "interval", "open_time")
+_POST: Final = f"""
+INSERT INTO outbox
+SELECT coalesce((SELECT max(number) FROM outbox), 0)
+       + row_number() OVER (ORDER BY bars.open_time, bars.symbol),
+       {", ".join(f"bars.{name}" for name in _KEY)}, bars.revision
+FROM outgoing JOIN bars ON bars.market = outgoing.market AND bars.symbol = outgoing.symbol
+    AND bars.interval = outgoing.interval AND bars.open_time = make_timestamptz(outgoing.time)
+"""
+_READ: Final = f"""
+SELECT number, outbox.revision, bars.symbol, bars.interval, epoch_us(bars.open_time),
+       {", ".join(f"bars.{name}" for name in BAR_VALUES)},
+       bars.quality, bars.revision, bars.market
+FROM outbox JOIN bars USING ({", ".join(_KEY)})
+WHERE outbox.market = $market AND outbox.interval = $interval
+    AND list_contains($symbols, outbox.symbol)
+ORDER BY number LIMIT $most
+"""
+_COUNT: Final = """
+SELECT count(*) FROM outbox
+WHERE market = $market AND interval = $interval AND list_contains($symbols, symbol)
+"""
+_STRIKE: Final = f"""
+DELETE FROM outbox WHERE (number, revision, {", ".join(_KEY)}) IN (
+    SELECT number, revision, market, symbol, interval, make_timestamptz(time) FROM posted
+)
+"""
+
+
+class Posted(NamedTuple):
+    """A bar as it is stored now, and what the outbox has noted of it."""
+
+    number: int
+    noted_revision: int
+    bar: Bar
+
+
+class OutboxTable:
+    """The part of a store that remembers what is still to be published."""
+
+    _file: StoreFile
+
+    def outbox(
+        self, symbols: Sequence[str], interval: str, market: str = "spot", most: int = 5_000
+    ) -> list[Posted]:
+        """The first bars that are still to be published, in the order in which they were stored."""
+        asked = {"market": market, "interval": interval, "symbols": list(symbols), "most": most}
+        with self._file.reading() as connection:
+            rows = connection.execute(_READ, asked).fetchall()
+        return [Posted(row[0], row[1], Bar(*row[2:])) for row in rows]
+
+    def n_in_outbox(self, symbols: Sequence[str], interval: str, market: str = "spot") -> int:
+        """How many bars are still to be published."""
+        asked = {"market": market, "interval": interval, "symbols": list(symbols)}
+        with self._file.reading() as connection:
+            row = connection.execute(_COUNT, asked).fetchone()
+        return int(row[0]) if row else 0
+
+    def strike_off(self, posted: Sequence[Posted]) -> None:
+        """These have arrived."""
+        if not posted:
+            return
+        with self._file.writing() as connection, transaction(connection):
+            connection.register("posted", _table(posted))
+            try:
+                connection.execute(_STRIKE)
+            finally:
+                connection.unregister("posted")
+
+
+def post(connection: Connection, bars: pa.Table) -> None:
+    """Note staged bars, which have just been written; call it within the same transaction."""
+    times = bars["open_time"].cast(pa.int64())
+    connection.register("outgoing", bars.select(list(_KEY[:3])).append_column("time", times))
+    try:
+        connection.execute(_POST)
+    finally:
+        connection.unregister("outgoing")
+
+
+def _table(posted: Sequence[Posted]) -> pa.Table:
+    bars = [each.bar for each in posted]
+    return pa.table(
+        {
+            "number": pa.array([each.number for each in posted], pa.int64()),
+            "revision": pa.array([each.noted_revision for each in posted], pa.int32()),
+            **{name: [getattr(bar, name) for bar in bars] for name in _KEY[:3]},
+            # As a number: DuckDB would compare an Arrow column of times with the help of pytz.
+            "time": pa.array([bar.open_time for bar in bars], pa.int64()),
+        }
+    )
