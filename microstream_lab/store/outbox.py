@@ -7,15 +7,19 @@ again, and told apart by key and revision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from microstream_lab.schema import BAR_VALUES, Bar
-from microstream_lab.store.connection import Connection, StoreFile, transaction
+from microstream_lab.schema import BAR_VALUES, Bar, Gap, Watermark
+from microstream_lab.store import journal
+from microstream_lab.store.bars import stage, write_staged
+from microstream_lab.store.connection import Connection, transaction
+from microstream_lab.store.results import WriteCounts
+from microstream_lab.store.sharing import SharedFile
 
-__all__ = ["OutboxTable", "Posted", "post"]
+__all__ = ["OutboxTable", "Posted"]
 
 _KEY: Final = ("market", "symbol", "interval", "open_time")
 _POST: Final = f"""
@@ -55,9 +59,35 @@ class Posted(NamedTuple):
 
 
 class OutboxTable:
-    """The part of a store that remembers what is still to be published."""
+    """The part of a store that recorders write, and that remembers what is to be published."""
 
-    _file: StoreFile
+    _file: SharedFile
+
+    def write_live(
+        self,
+        bars: Iterable[Bar],
+        gaps: Iterable[Gap],
+        watermarks: Iterable[Watermark],
+        *,
+        publish: bool = False,
+    ) -> WriteCounts:
+        """Write what a recorder has to tell, in one transaction: all of it is stored or nothing.
+
+        With `publish` the bars are noted in the outbox as well.
+
+        Returns
+        -------
+        WriteCounts
+            Of the bars.
+        """
+        rows, gaps, watermarks = stage(bars), list(gaps), list(watermarks)
+        with self._file.writing() as connection, transaction(connection):
+            counts = WriteCounts() if rows is None else write_staged(connection, rows)
+            if publish and rows is not None:
+                _post(connection, rows)
+            journal.write_gaps(connection, gaps)
+            journal.write_watermarks(connection, watermarks)
+        return counts
 
     def outbox(
         self, symbols: Sequence[str], interval: str, market: str = "spot", most: int = 5_000
@@ -87,7 +117,7 @@ class OutboxTable:
                 connection.unregister("posted")
 
 
-def post(connection: Connection, bars: pa.Table) -> None:
+def _post(connection: Connection, bars: pa.Table) -> None:
     """Note staged bars, which have just been written; call it within the same transaction."""
     times = bars["open_time"].cast(pa.int64())
     connection.register("outgoing", bars.select(list(_KEY[:3])).append_column("time", times))

@@ -22,7 +22,7 @@ from microstream_lab.store.coverage import Coverage, measure_coverage
 from microstream_lab.store.drift import DriftTable
 from microstream_lab.store.export import Table, export_series, series_in
 from microstream_lab.store.importer import import_staged, staged_files
-from microstream_lab.store.outbox import OutboxTable, post
+from microstream_lab.store.outbox import OutboxTable
 from microstream_lab.store.query import answer
 from microstream_lab.store.results import ImportReport, StoreStatus, WriteCounts
 from microstream_lab.store.runs import RunBook
@@ -216,32 +216,6 @@ class Store(RunBook, DriftTable, OutboxTable):
             return WriteCounts()
         with self._file.writing() as connection, transaction(connection):
             return journal.write_gaps(connection, gaps)
-
-    def write_live(
-        self,
-        bars: Iterable[Bar],
-        gaps: Iterable[Gap],
-        watermarks: Iterable[Watermark],
-        *,
-        publish: bool = False,
-    ) -> WriteCounts:
-        """Write what a recorder has to tell, in one transaction: all of it is stored or nothing.
-
-        With `publish` the bars are noted in the outbox as well.
-
-        Returns
-        -------
-        WriteCounts
-            Of the bars.
-        """
-        rows, gaps, watermarks = bars_table.stage(bars), list(gaps), list(watermarks)
-        with self._file.writing() as connection, transaction(connection):
-            counts = WriteCounts() if rows is None else bars_table.write_staged(connection, rows)
-            if publish and rows is not None:
-                post(connection, rows)
-            journal.write_gaps(connection, gaps)
-            journal.write_watermarks(connection, watermarks)
-        return counts
 
     def watermarks(self, interval: str, market: str = "spot") -> dict[str, Watermark]:
         """How far recorders of an interval have come, by symbol; empty if there is no store."""
