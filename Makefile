@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos soak soak-monitor screenshots fuzz kafka-jars lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos month soak soak-monitor screenshots fuzz kafka-jars lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -54,6 +54,9 @@ chaos: install ## a recorder through hundreds of faults and twenty kills (ten mi
 
 soak: install ## half an hour of recording in steady memory (MINUTES=30)
 	@$(SANDBOX) $(BIN)/python benchmarks/soak.py $(or $(MINUTES),30)
+
+month: install ## a month of nightly trainings on real minutes through poison, crashes and kills (half an hour)
+	@MICROSTREAM_MONTH=1 $(SANDBOX) $(BIN)/python -m pytest -s tests/test_month.py
 
 fuzz: install ## messages and feed against 100,000 examples each, in ten rounds
 	@for round in 1 2 3 4 5 6 7 8 9 10; do \

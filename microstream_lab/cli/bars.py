@@ -41,6 +41,9 @@ def ingest(
     files: Annotated[
         Path | None, typer.Option("--from", help="Import files: CSV or zip, a folder or a glob.")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Overwrite stored bars that differ.")
+    ] = False,
 ) -> None:
     """Download a symbol's bars from the public archive, or import files of your own.
 
@@ -56,10 +59,10 @@ def ingest(
     store, market = open_store(settings), market or settings.market
     if files is not None:
         path = typed_path(files, settings)
-        report = import_path(store, path, market, symbol=symbol, interval=interval)
+        report = import_path(store, path, market, symbol=symbol, interval=interval, replace=replace)
     elif symbol is not None:
         series = (symbol, interval or settings.interval)
-        report = download(store, *series, start, end, market, settings=settings)
+        report = download(store, *series, start, end, market, settings=settings, replace=replace)
     else:
         raise typer.BadParameter("found neither, expected a SYMBOL or --from FILES")
     typer.echo(report.summary())

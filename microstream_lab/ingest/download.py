@@ -45,6 +45,7 @@ def ingest(
     market: str = "spot",
     *,
     settings: Settings | None = None,
+    replace: bool = False,
     progress: bool = True,
     clock: Callable[[], float] = time.time,
 ) -> IngestReport:
@@ -63,6 +64,8 @@ def ingest(
         Spot or USD-M futures.
     settings : Settings, optional
         Addresses and folders; loaded if not given.
+    replace : bool
+        Whether what comes overwrites stored bars that differ.
     progress : bool
         Whether to show bars, which need a terminal.
     clock : callable
@@ -88,10 +91,10 @@ def ingest(
     download = source.download(*span)
     imported = IngestReport()
     if download.files:
-        imported = import_path(store, download.files, market, progress=progress)
+        imported = import_path(store, download.files, market, replace=replace, progress=progress)
     rest = WriteCounts()
     for first, last in _ranges(download.missing, *span):
-        rest += store.write_bars(source.klines(first, last))
+        rest += store.write_bars(source.klines(first, last), replace=replace)
     if not imported.files and not rest.rows:
         where = f"{symbol} {interval} ({market})"
         raise DataError(where, "no bars in the archive nor over REST", "bars in the range")

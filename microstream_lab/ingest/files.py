@@ -25,6 +25,7 @@ def import_path(
     *,
     symbol: str | None = None,
     interval: str | None = None,
+    replace: bool = False,
     progress: bool = True,
 ) -> IngestReport:
     """Import Binance files into the store, each whole or not at all.
@@ -40,6 +41,8 @@ def import_path(
     symbol, interval : str, optional
         Needed where the file names do not tell. For aggTrades the interval is that of the bars to
         be made, by default the one of the settings.
+    replace : bool
+        Whether bars of kline files overwrite stored ones that differ.
     progress : bool
         Whether to show a bar, which needs a terminal.
 
@@ -62,7 +65,9 @@ def import_path(
                 bar.update()
 
         if klines:
-            done += store.import_klines(klines, market, symbol, interval, progress=ticking).files
+            done += store.import_klines(
+                klines, market, symbol, interval, replace=replace, progress=ticking
+            ).files
         of_trades = interval or Settings.load().interval
         for _, group in groupby(trades, key=_symbol_of):
             importer = TradeImporter(store, of_trades, market, symbol)

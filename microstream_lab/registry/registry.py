@@ -55,6 +55,8 @@ __all__ = ["Registry", "VersionInfo"]
 
 _POINTER: Final = "current.json"
 _WHATEVER: Final = "whatever is current"
+_WAY_BACK: Final = 10
+"""Promotions that are remembered: what a rollback cannot reach any more need not be kept."""
 _POINTING_S, _DECIDING_S = 10.0, 600.0
 
 
@@ -146,7 +148,7 @@ class Registry:
         return history[-1] if history else None
 
     def promoted(self, symbol: str, interval: str, market: str = "spot") -> Sequence[str]:
-        """The versions that were promoted and not rolled back, the current one last."""
+        """The versions a rollback can lead to, ten at most, and the current one as the last."""
         pointer = self._series(symbol, interval, market) / _POINTER
         if not pointer.exists():
             return []
@@ -307,7 +309,7 @@ class Registry:
         pointer = self._series(symbol, interval, market) / _POINTER
         handle, draft = tempfile.mkstemp(prefix=".draft-", dir=pointer.parent)
         os.close(handle)
-        content = {"current": history[-1], "promoted": list(history)}
+        content = {"current": history[-1], "promoted": list(history[-_WAY_BACK:])}
         write(Path(draft), json.dumps(content, indent=2).encode())
         Path(draft).chmod(0o644)
         Path(draft).replace(pointer)

@@ -157,7 +157,7 @@ class _Case:
             text = (
                 f"the prices of {days} are in no order: their variance ratio is "
                 f"{sound.least_ratio:.2f}, expected {rules.min_variance_ratio:g} or more; "
-                "bring the bars in anew"
+                "bring the bars in anew (microstream ingest --replace)"
             )
         yield Check("prices", "reject" if days else "pass", text)
         text = f"{sound.coverage:.1%} of the bars are there"
