@@ -14,9 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import psutil
-from nbformat import write
-from nbformat.v4 import new_code_cell, new_notebook
-from schedules import DAY, MINUTE, Clock
+from schedules import DAY, MINUTE, Clock, write_training
 
 from microstream_lab.errors import MicrostreamError
 from microstream_lab.registry import Registry
@@ -52,37 +50,6 @@ start = "{{day-{days}}}"
 end = "{{day}}"
 validation_share = {share}
 """
-PARAMETERS = """
-symbol = "SIMUSDT"
-market = "sim"
-interval = "1m"
-start: str | None = None
-end: str | None = None
-validation_share = 0.2
-"""
-TRAINING = """
-import pandas as pd
-from microstream_lab import Registry, Settings, train_bundle
-from microstream_lab.research.challenge import challenge
-from microstream_lab.research.inputs import load_bars
-from microstream_lab.research.metrics import record_metrics
-bars = load_bars(symbol, interval, market, start, end)
-window_start = bars.index[-int(len(bars) * validation_share)]
-training = bars[: window_start - pd.Timedelta("1h")].iloc[:-1]
-bundle = train_bundle(training, n_jobs=1)
-done = challenge(bundle, bars, window_start, Registry(Settings.load().models_path))
-record_metrics(done.metrics())
-"""
-"""What 02_train does, without tables and figures."""
-
-
-def write_short_training(settings: Settings) -> str:
-    """A notebook that only trains, in the home folder; returns its name."""
-    path = settings.path("notebooks", "train.ipynb")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
-    write(new_notebook(cells=[parameters, new_code_cell(TRAINING)]), path)
-    return path.stem
 
 
 def shuffled(bars: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +117,7 @@ class Month:
         self.told: list[str] = []
         self.bytes: list[int] = []
         self.current: list[str | None] = []
-        name = notebook or write_short_training(self.settings)
+        name = notebook or write_training(self.settings)
         text = SCHEDULE.format(keep=keep, notebook=name, limit_s=LIMIT_S, days=n_days, share=share)
         self.schedule = parse_schedule(text, "schedule.toml", self.settings)
         self._kill = False

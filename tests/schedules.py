@@ -26,20 +26,50 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 PARAMETERS = 'symbol = "SIMUSDT"\nstart: str | None = None\nmode = "work"\n'
 
+TRAINING_PARAMETERS = """
+symbol = "SIMUSDT"
+market = "sim"
+interval = "1m"
+start: str | None = None
+end: str | None = None
+validation_share = 0.2
+"""
+TRAINING = """
+import pandas as pd
+from microstream_lab import Registry, Settings, train_bundle
+from microstream_lab.research.challenge import challenge
+from microstream_lab.research.inputs import load_bars
+from microstream_lab.research.metrics import record_metrics
+bars = load_bars(symbol, interval, market, start, end)
+window_start = bars.index[-int(len(bars) * validation_share)]
+training = bars[: window_start - pd.Timedelta("1h")].iloc[:-1]
+bundle = train_bundle(training, n_jobs=1)
+done = challenge(bundle, bars, window_start, Registry(Settings.load().models_path))
+record_metrics(done.metrics())
+"""
+"""What 02_train does, without tables and figures."""
+
 
 def at(text: str, zone: tzinfo = UTC) -> int:
     """A wall time as microseconds UTC."""
     return int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()) * SECOND
 
 
-def write_notebook(settings: Settings, *cells: str, name: str = "nightly") -> Path:
+def write_notebook(
+    settings: Settings, *cells: str, name: str = "nightly", parameters: str = PARAMETERS
+) -> Path:
     """A notebook with parameters, in the home folder."""
     path = settings.path("notebooks", f"{name}.ipynb")
     path.parent.mkdir(parents=True, exist_ok=True)
-    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
     code = [new_code_cell(source) for source in cells]
-    nbformat.write(new_notebook(cells=[parameters, *code]), path)
+    nbformat.write(new_notebook(cells=[first, *code]), path)
     return path
+
+
+def write_training(settings: Settings) -> str:
+    """A notebook that only trains, in the home folder; returns its name."""
+    return write_notebook(settings, TRAINING, name="train", parameters=TRAINING_PARAMETERS).stem
 
 
 def make_job(notebook: Path, **options: Any) -> Job:

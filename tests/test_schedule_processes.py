@@ -41,9 +41,9 @@ PATIENCE_S = 60
 CLI = "import sys; from microstream_lab.cli import main; main(sys.argv[1:])"
 
 
-def until(condition: Callable[[], Any]) -> Any:
+def until(condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
     """Wait for something to become true, and return it."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
