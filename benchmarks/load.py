@@ -24,7 +24,7 @@ from microstream_lab.live.recorder import Recorder
 from microstream_lab.market.exchange import LocalExchange, Manners
 from microstream_lab.market.stream import StreamOptions
 from microstream_lab.market.wire import trades_frame
-from microstream_lab.schema import BAR_VALUES, PARTIAL
+from microstream_lab.schema import BAR_VALUES, PARTIAL, interval_us
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
@@ -66,12 +66,12 @@ def _pin(core: int) -> None:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
-def _serve(pipe: Connection, rates: Rates, seed: int) -> None:
+def _serve(pipe: Connection, rates: Rates, seed: int, interval: str) -> None:
     _pin(1)
-    asyncio.run(_exchange(pipe, rates, seed))
+    asyncio.run(_exchange(pipe, rates, seed, interval))
 
 
-async def _exchange(pipe: Connection, rates: Rates, seed: int) -> None:
+async def _exchange(pipe: Connection, rates: Rates, seed: int, interval: str) -> None:
     """Play once somebody listens, then answer with the truth."""
     share = [(seconds, rate / len(SYMBOLS)) for seconds, rate in rates]
     market = [make_trades(s, share, seed + k) for k, s in enumerate(SYMBOLS)]
@@ -85,18 +85,19 @@ async def _exchange(pipe: Connection, rates: Rates, seed: int) -> None:
         await asyncio.sleep(1.0)
         exchange.resume()
         last = START + int(sum(seconds for seconds, _ in rates) * 1e6)
-        await exchange.reached(-(-last // MINUTE) * MINUTE + 1)
+        step = interval_us(interval)
+        await exchange.reached(-(-last // step) * step + 1)
         exchange.pause()
-        pipe.send({symbol: exchange.bars(symbol, "1m") for symbol in exchange.symbols})
+        pipe.send({symbol: exchange.bars(symbol, interval) for symbol in exchange.symbols})
         await asyncio.to_thread(pipe.recv)
 
 
 @contextlib.contextmanager
-def exchange_process(rates: Rates, seed: int = 0) -> Iterator[Connection]:
-    """Pipe to an exchange on the other core."""
+def exchange_process(rates: Rates, seed: int = 0, interval: str = "1m") -> Iterator[Connection]:
+    """Pipe to an exchange on the other core: its addresses, then the bars of `interval` it made."""
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, rates, seed), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, rates, seed, interval), daemon=True)
     process.start()
     try:
         yield pipe
