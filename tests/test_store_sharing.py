@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from store_processes import READ_UNTIL_TOLD, finish, finish_told, first_line, st
 from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.schema import interval_us
 from microstream_lab.store import Store
+from microstream_lab.store.gate import Gate, gate_file
 
 HOLD = """
     import sys, duckdb
@@ -127,6 +130,42 @@ def test_a_writer_is_not_starved_by_readers_that_never_rest(store: Store) -> Non
     for reader in readers:
         assert int(finish_told(reader)) > 1
     assert len(store.bars("BTCUSDT", "1m")) == 25
+
+
+WRITE_UNTIL_TOLD = """
+    import sys
+    from threading import Thread
+    from factories import make_bars
+    from microstream_lab.store import Store
+    store, told, bars = Store(sys.argv[1]), [], make_bars(40, symbol=sys.argv[2])
+    Thread(target=lambda: told.append(sys.stdin.readline()), daemon=True).start()
+    print("writing", flush=True)
+    while not told:
+        store.write_bars(bars)
+    print("done")
+"""
+
+
+def test_a_reader_is_not_starved_by_writers_that_never_rest(store: Store) -> None:
+    writers = [start(WRITE_UNTIL_TOLD, store.path, f"{name}USDT") for name in ("A", "B", "C")]
+    assert [first_line(writer) for writer in writers] == ["writing"] * 3
+    patient = Store(store.path)
+    waits = []
+    for _ in range(10):
+        began = time.monotonic()
+        assert len(patient.bars("BTCUSDT", "1m")) == 10
+        waits.append(time.monotonic() - began)
+    assert all(writer.poll() is None for writer in writers)
+    assert [finish_told(writer) for writer in writers] == ["done"] * 3
+    assert max(waits) < 5
+
+
+def test_a_waiting_reader_is_seen_from_outside_and_only_while_it_waits(store: Store) -> None:
+    gate = Gate(gate_file(store.path))
+    assert not gate.is_awaited()
+    with gate.awaiting(), gate.awaiting():
+        assert gate.is_awaited() is hasattr(fcntl, "F_OFD_SETLK")
+    assert not gate.is_awaited()
 
 
 def test_several_processes_that_make_the_store_at_once_all_write(tmp_path: Path) -> None:

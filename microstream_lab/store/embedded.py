@@ -22,7 +22,7 @@ import duckdb
 from microstream_lab.errors import StoreError, StoreVersionError
 from microstream_lab.store.connection import MovedError, transaction
 from microstream_lab.store.endpoint import find_endpoint
-from microstream_lab.store.gate import Gate, command_of, gate_file
+from microstream_lab.store.gate import Gate, GateBusyError, command_of, gate_file
 from microstream_lab.store.patience import BusyError, alone, patiently
 from microstream_lab.store.tables import migrate, newest_version, schema_version
 
@@ -73,11 +73,11 @@ class EmbeddedFile:
             If there is no store, or it cannot be read.
         """
         try:
-            connection = patiently(self._open_reader, *self._waiting())
+            connection = self._awaited_reader()
         except _OutdatedError:
             with self.writing():
                 pass  # opening for writing brings the tables up to date
-            connection = patiently(self._open_reader, *self._waiting())
+            connection = self._awaited_reader()
         with contextlib.closing(connection), self._translating():
             yield connection
 
@@ -98,6 +98,12 @@ class EmbeddedFile:
                 with transaction(connection):
                     migrate(connection, str(self.path))
                 yield connection
+
+    def _awaited_reader(self) -> duckdb.DuckDBPyConnection:
+        with contextlib.suppress(BusyError, GateBusyError):
+            return self._open_reader()
+        with self._gate.awaiting():
+            return patiently(self._open_reader, *self._waiting())
 
     def _open_reader(self) -> duckdb.DuckDBPyConnection:
         if not self.exists():

@@ -1,16 +1,18 @@
 """A lock file in front of the store, which tells who is behind it.
 
-Invariant: writers hold it while they wait and write, readers only pass it on their way in. It
-works between threads and between processes, and a killed holder leaves it open. Where there are no
-such locks (Windows, a folder we may not write to) everybody passes and DuckDB's own lock decides.
+Invariant: writers hold it while they wait and write, readers only pass it on their way in, and show
+that they wait, so that writers can let them. It works between threads and between processes, and a
+killed holder leaves it open. Where there are no such locks (Windows, a folder we may not write to)
+everybody passes and DuckDB's own lock decides.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 try:
@@ -70,6 +72,29 @@ class Gate:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
+    @contextlib.contextmanager
+    def awaiting(self) -> Iterator[None]:
+        """Show to writers, for the length of the block, that somebody wants to read."""
+        descriptor = self._open()
+        if descriptor is None:
+            yield
+            return
+        try:
+            _mark(descriptor, fcntl.F_RDLCK)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def is_awaited(self) -> bool:
+        """Whether somebody wants to read, as far as the system can tell."""
+        descriptor = self._open()
+        if descriptor is None:
+            return False
+        try:
+            return not _mark(descriptor, fcntl.F_WRLCK)
+        finally:
+            os.close(descriptor)
+
     def _open(self) -> int | None:
         if fcntl is None:
             return None
@@ -105,6 +130,20 @@ def own_command() -> str:
 def _shortened(words: Iterable[str]) -> str:
     text = " ".join(" ".join(words).split())
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _mark(descriptor: int, kind: int) -> bool:
+    """Lock one byte of the file, which has nothing to do with the gate; False if others hold it."""
+    if not hasattr(fcntl, "F_OFD_SETLK"):  # pragma: no cover
+        return True
+    lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 1, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+    except BlockingIOError:
+        return False
+    except OSError:  # opened for reading only, or a file system without locks
+        return True
+    return True
 
 
 def _sign(descriptor: int, text: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
@@ -14,6 +15,8 @@ from microstream_lab.store.gate import Gate, GateBusyError
 __all__ = ["BusyError", "alone", "patiently"]
 
 T = TypeVar("T")
+
+_COURTESY_S: Final = 0.25
 
 
 class BusyError(Exception):
@@ -51,8 +54,26 @@ def patiently(attempt: Callable[[], T], where: str, timeout_s: float, left_s: fl
 
 @contextlib.contextmanager
 def alone(gate: Gate, where: str, timeout_s: float) -> Iterator[None]:
-    """The only writer of a store for as long as the block runs."""
-    held = patiently(lambda: gate.enter(exclusive=True), where, timeout_s, timeout_s)
+    """The only writer of a store for as long as the block runs.
+
+    A writer who comes to an open gate leaves it open for a moment while readers wait: otherwise
+    writers who follow one another closely would keep readers out for good.
+    """
+    first_open: list[float] = []
+
+    def enter() -> int | None:
+        held = gate.enter(exclusive=True)
+        first_open.append(time.monotonic())
+        if (
+            held is not None
+            and time.monotonic() < first_open[0] + _COURTESY_S
+            and gate.is_awaited()
+        ):
+            gate.leave(held, exclusive=True)
+            raise GateBusyError("readers")
+        return held
+
+    held = patiently(enter, where, timeout_s, timeout_s)
     try:
         yield
     finally:
