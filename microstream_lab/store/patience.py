@@ -16,7 +16,8 @@ __all__ = ["BusyError", "alone", "patiently"]
 
 T = TypeVar("T")
 
-_COURTESY_S: Final = 0.25
+_COURTESY_S: Final = 1.0
+"""So long a writer lets readers in first; they need a part of it, but on a busy machine."""
 
 
 class BusyError(Exception):
