@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SANDBOX := MICROSTREAM_OFFLINE=1 $(ONE_THREAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos month soak soak-monitor screenshots fuzz kafka-jars lock clean
+.PHONY: help install lab test lint types test-code test-notebooks notebooks evaluate bench bench-monitor chaos month soak soak-monitor screenshots fuzz kafka-jars kafka-chaos bench-kafka lock clean
 
 help: ## this list
 	@echo "usage: make TARGET [PYTHON=python3.12]"
@@ -72,6 +72,12 @@ soak-monitor: install ## the monitor through 3,000 redraws in steady memory (abo
 
 screenshots: install ## the monitor in every state, into docs/img
 	@$(BIN)/python tools/screenshots.py
+
+kafka-chaos: install kafka-jars ## workers on a real broker while everything is killed (some minutes; needs the extra kafka)
+	@$(SANDBOX) $(BIN)/python benchmarks/kafka_chaos.py
+
+bench-kafka: install kafka-jars ## bars a second of one worker, and from bar to signal, on a real broker
+	@$(SANDBOX) $(BIN)/python benchmarks/bench_kafka.py
 
 kafka-jars: build/kafka/resolved ## the broker of the tests marked kafka (needs Maven and Java 17 or later)
 

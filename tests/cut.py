@@ -42,16 +42,22 @@ class Proxy:
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                here, _ = listener.accept()
-                there = socket.create_connection(("127.0.0.1", self._target))
-                with self._lock:
-                    if self._listener is not listener:
-                        here.close()
-                        there.close()
-                        return
-                    self._open += [here, there]
+                self._join(listener, listener.accept()[0])
+
+    def _join(self, listener: socket.socket, here: socket.socket) -> None:
+        try:
+            there = socket.create_connection(("127.0.0.1", self._target))
+        except OSError:  # nobody is there, which whoever has dialled shall see
+            here.close()
+            return
+        with self._lock:
+            if self._listener is listener:
+                self._open += [here, there]
                 for ends in ((here, there), (there, here)):
                     threading.Thread(target=_copy, args=ends, daemon=True).start()
+                return
+        here.close()
+        there.close()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
