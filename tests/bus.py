@@ -61,9 +61,11 @@ def interleaved(market: dict[str, pd.DataFrame]) -> list[Bar]:
     return [bar for row in rows for bar in row]
 
 
-def put_bundles(settings: Settings, symbols: Sequence[str], seed: int = 0) -> ModelBundle:
+def put_bundles(
+    settings: Settings, symbols: Sequence[str], seed: int = 0, feature_set: str = "seed"
+) -> ModelBundle:
     """Make one small bundle current for all symbols."""
-    bundle = train_bundle(make_bars(1_500, 77), feature_set="seed", n_starts=1, seed=seed)
+    bundle = train_bundle(make_bars(3_000, 77), feature_set=feature_set, n_starts=1, seed=seed)
     registry = Registry(settings.models_path)
     for symbol in symbols:
         version = registry.save(dataclasses.replace(bundle, symbol=symbol))
@@ -89,7 +91,7 @@ def read_signals(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Si
 @contextmanager
 def worker_in_thread(settings: Settings, **options: Any) -> Iterator[Worker]:
     """A worker that runs until the context ends."""
-    worker = Worker(settings, TransformOptions(group=f"workers-{uuid4().hex[:8]}", **options))
+    worker = Worker(settings, TransformOptions(group=f"workers-{uuid4().hex[:8]}"), **options)
     failures: list[BaseException] = []
 
     def run() -> None:

@@ -14,7 +14,7 @@ from microstream_lab.bus.records import Incoming, incoming
 from microstream_lab.bus.topics import require_topics
 from microstream_lab.settings import Settings
 
-__all__ = ["TopicReader", "history"]
+__all__ = ["TopicReader", "committed_consumer", "history"]
 
 _BATCH: Final = 5_000
 _TIMEOUT_S: Final = 10.0
@@ -41,7 +41,7 @@ class TopicReader:
         from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
         n_partitions = require_topics(settings, topic)[topic]
-        self._consumer = _consumer(settings)
+        self._consumer = committed_consumer(settings)
         self._consumer.assign(
             [TopicPartition(topic, each, OFFSET_BEGINNING) for each in range(n_partitions)]
         )
@@ -80,7 +80,7 @@ def history(settings: Settings, topic: str, partition: int, end: int) -> Iterato
     """The messages of a partition before offset `end`, which is there, from the first kept one."""
     from confluent_kafka import TopicPartition
 
-    reader = _consumer(settings)
+    reader = committed_consumer(settings)
     try:
         part = TopicPartition(topic, partition)
         begin, _ = reader.get_watermark_offsets(part, timeout=_TIMEOUT_S)
@@ -97,13 +97,14 @@ def history(settings: Settings, topic: str, partition: int, end: int) -> Iterato
         reader.close()
 
 
-def _consumer(settings: Settings) -> Any:
+def committed_consumer(settings: Settings, group: str = "microstream-readers") -> Any:
+    """A client that sees committed messages only; it commits nothing by itself."""
     from confluent_kafka import Consumer
 
     return Consumer(
         client_options(
             settings,
-            group_id="microstream-readers",  # asked for, though nothing is committed
+            group_id=group,  # asked for even where nothing is committed
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microstream_lab.cli.common import load_settings, on_terminal
+from microstream_lab.cli.common import load_settings, on_terminal, open_store
 
 if TYPE_CHECKING:
     from microstream_lab.live.worker import Worker
@@ -31,15 +31,23 @@ def worker(
     group: Annotated[
         str, typer.Option(metavar="NAME", help="Workers of one group share the symbols.")
     ] = "microstream-workers",
+    store: Annotated[
+        bool, typer.Option("--store", help="Keep the store up to date with the bus meanwhile.")
+    ] = False,
 ) -> None:
     """Make signals of the bars on Kafka until Ctrl-C; start as many as there are cores.
 
-    Example: microstream worker
+    Example: microstream worker --store
     """
+    from microstream_lab.bus.connection import require_library
     from microstream_lab.bus.transform import TransformOptions
+    from microstream_lab.live.sink import StoreSink
     from microstream_lab.live.worker import Worker
 
-    made = Worker(load_settings(), TransformOptions(group=group, name=name))
+    require_library()
+    settings = load_settings()
+    sink = StoreSink(settings, open_store(settings)) if store else None
+    made = Worker(settings, TransformOptions(group=group, name=name), sink)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: made.stop())
     ended = threading.Event()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from microstream_lab.errors import MicrostreamError
 from microstream_lab.live.background import in_thread, together
 from microstream_lab.live.bundles import Chosen, Shelf, suited, train_provisional
 from microstream_lab.live.drift_desk import DriftDesk, told
+from microstream_lab.live.following import Following
 from microstream_lab.live.history import fetch_since, usable
 from microstream_lab.live.keeper import Keeper
 from microstream_lab.live.links import watch_links
@@ -33,13 +34,9 @@ from microstream_lab.schema import Bar, Gap, interval_us, iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["Course"]
 
-_WARM_UP: Final = 100
-_TRAINING_BARS: Final = 2_000
+_WARM_UP, _TRAINING_BARS = 100, 2_000
 _EVERY_S: Final = 1.0
 _READ_S, _FETCH_S = 3.0, 20.0
 _SILENT_BARS: Final = 2
@@ -86,8 +83,7 @@ class Course:
         self._quotes = QuoteWatch()
         self._problems: dict[str, str] = {}
         self._is_at_hand = False
-        self.n_bars = self.n_trades = 0
-        self.is_live = False
+        self.n_bars, self.n_trades, self.is_live = 0, 0, False
 
     @property
     def n_unstored(self) -> int:
@@ -96,9 +92,10 @@ class Course:
 
     async def run(self) -> None:
         """Run until cancelled, or until a replay is over."""
-        is_stored = self._options.source in ("replay", "store")
-        work = self._run_from_store() if is_stored else self._run_from_exchange()
-        await together(work, self._beside(), last=self._keeper.flush)
+        stored = self._run_from_store
+        ways = {"replay": stored, "store": stored, "bus": self._run_from_bus}
+        work = ways.get(self._options.source, self._run_from_exchange)
+        await together(work(), self._beside(), last=self._keeper.flush)
 
     async def _run_from_store(self) -> None:
         options = self._options
@@ -129,6 +126,14 @@ class Course:
             elif not is_stale and _now() - heard_at > (_SILENT_BARS + 1) * self._step:
                 is_stale = True
                 self._tell([Stale(self.series[1], heard_at, _now())])
+
+    async def _run_from_bus(self) -> None:
+        """Bars with the signals of whoever makes them; nothing is scored here."""
+        bus = Following(self._settings, self.series, self._n_kept)
+        async for tidings, scored in bus:
+            self.n_bars, self.is_live = bus.n_new, True
+            self._keeper.add(scored)
+            self._tell(tidings)
 
     async def _run_from_exchange(self) -> None:
         options = self._options
@@ -268,7 +273,7 @@ class Course:
                 self._say_once(
                     "dropped", f"{n:,} bars will never be stored: too many wait", "error"
                 )
-            if self.is_live:
+            if self.is_live and self._options.source != "bus":
                 await self._try("loading the bundle", self._shelf.look)
                 await self._try("answering drift", self._drift.speak)
 

@@ -48,10 +48,10 @@ class LiveSession:
         Such as ``BTCUSDT``.
     interval : str
         Of the bars.
-    source : {"auto", "binance", "local", "replay", "store"}
+    source : {"auto", "binance", "local", "replay", "store", "bus"}
         ``auto`` is Binance if it can be reached within three seconds and the simulated market
         otherwise, and says so; ``local`` is the simulated market; ``replay`` plays stored bars and
-        ``store`` follows a recorder.
+        ``store`` follows a recorder; ``bus`` shows the signals that workers put on Kafka.
     bundle : ModelBundle or str, optional
         A bundle, or a version in the registry. By default the current one of the series, replaced
         between two bars when another becomes current; if there is none, one is trained on recent

@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # it compiles its loops: only who opens a simulated market wa
 
 __all__ = ["SOURCES", "Place", "SourceName", "open_exchange"]
 
-SourceName = Literal["auto", "binance", "local", "replay", "store"]
-SOURCES: Final[tuple[SourceName, ...]] = ("auto", "binance", "local", "replay", "store")
+SourceName = Literal["auto", "binance", "local", "replay", "store", "bus"]
+SOURCES: Final[tuple[SourceName, ...]] = ("auto", "binance", "local", "replay", "store", "bus")
 SIMULATED: Final = "SIMUSDT"
 _REACHABLE_S: Final = 3.0
 _LOOKS, _LOOK_S = 20, 0.01

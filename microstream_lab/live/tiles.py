@@ -117,7 +117,8 @@ def _probability(picture: Picture) -> Json:
 
 def _anomaly(picture: Picture) -> Json:
     model, known = picture.model, not math.isnan(picture.anomaly_score)
-    threshold = f"flagged above {model.threshold:.3f}" if model else ""
+    is_told = model is not None and not math.isnan(model.threshold)
+    threshold = f"flagged above {model.threshold:.3f}" if model and is_told else ""
     return {
         "label": "anomaly score",
         "value": f"{picture.anomaly_score:.3f}" if known else _DASH,

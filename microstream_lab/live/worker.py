@@ -13,6 +13,7 @@ import msgspec
 from microstream_lab.bus.topics import ensure_topics
 from microstream_lab.bus.transform import Transform, TransformOptions
 from microstream_lab.live.scoring import SignalProcessor
+from microstream_lab.live.sink import StoreSink
 from microstream_lab.settings import Settings
 
 __all__ = ["Worker", "WorkerStatus"]
@@ -27,11 +28,17 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     bars_per_s: float
     signals: int
     dead_letters: int
+    stored: int | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
+        store = "" if self.stored is None else f", stored {self.stored:,}"
+        if self.problem:
+            store += f" (waiting: {self.problem})"
         return (
             f"worker {self.name}: {self.partitions} partitions, {self.bars_per_s:,.0f} bars/s, "
             f"{self.bars:,} bars, {self.signals:,} signals, {self.dead_letters:,} dead letters"
+            f"{store}"
         )
 
 
@@ -44,10 +51,17 @@ class Worker:
         Where broker and registry are.
     options : TransformOptions, optional
         How to run.
+    sink : StoreSink, optional
+        Stores what is on the bus meanwhile.
     """
 
-    def __init__(self, settings: Settings, options: TransformOptions | None = None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        options: TransformOptions | None = None,
+        sink: StoreSink | None = None,
+    ) -> None:
+        self._settings, self._sink = settings, sink
         self._processor = SignalProcessor(settings)
         self._transform = Transform(
             settings, settings.kafka_raw_bars_topic, self._processor, options
@@ -67,7 +81,13 @@ class Worker:
             If the broker cannot be used.
         """
         ensure_topics(self._settings)
-        self._transform.run()
+        if self._sink is not None:
+            self._sink.start()
+        try:
+            self._transform.run()
+        finally:
+            if self._sink is not None:
+                self._sink.stop()
 
     def status(self) -> WorkerStatus:
         """How it is doing."""
@@ -81,4 +101,6 @@ class Worker:
             bars_per_s=(n_bars - n_before) / max(now - since, 1e-9),
             signals=self._processor.n_signals,
             dead_letters=self._processor.n_dead,
+            stored=None if self._sink is None else self._sink.n_stored,
+            problem="" if self._sink is None else self._sink.problem,
         )

@@ -93,6 +93,8 @@ class OutboxTable:
         self, symbols: Sequence[str], interval: str, market: str = "spot", most: int = 5_000
     ) -> list[Posted]:
         """The first bars that are still to be published, in the order in which they were stored."""
+        if not self._file.exists():
+            return []
         asked = {"market": market, "interval": interval, "symbols": list(symbols), "most": most}
         with self._file.reading() as connection:
             rows = connection.execute(_READ, asked).fetchall()
@@ -100,6 +102,8 @@ class OutboxTable:
 
     def n_in_outbox(self, symbols: Sequence[str], interval: str, market: str = "spot") -> int:
         """How many bars are still to be published."""
+        if not self._file.exists():
+            return 0
         asked = {"market": market, "interval": interval, "symbols": list(symbols)}
         with self._file.reading() as connection:
             row = connection.execute(_COUNT, asked).fetchone()
