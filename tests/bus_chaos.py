@@ -45,7 +45,8 @@ class Workers:
     def __init__(self, settings: Settings) -> None:
         self._home = settings.microstream_home
         group = f"chaos-{uuid4().hex[:8]}"
-        self._command = [sys.executable, "-m", "microstream_lab", "worker", "--group", group]
+        self._command = [sys.executable, "-m", "microstream_lab", "--debug", "worker"]
+        self._command += ["--group", group]
         self._environment = {
             **os.environ,
             "MICROSTREAM_HOME": str(self._home),

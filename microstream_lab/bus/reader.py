@@ -6,7 +6,7 @@ Invariant: a message of a transaction that was not committed is never seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from microstream_lab.bus.connection import client_options, require_library
@@ -17,7 +17,6 @@ from microstream_lab.settings import Settings
 __all__ = ["TopicReader", "committed_consumer", "history"]
 
 _BATCH: Final = 5_000
-_TIMEOUT_S: Final = 10.0
 
 
 class TopicReader:
@@ -76,23 +75,26 @@ class TopicReader:
         self.close()
 
 
-def history(settings: Settings, topic: str, partition: int, end: int) -> Iterator[Incoming]:
-    """The messages of a partition before offset `end`, which is there, from the first kept one."""
-    from confluent_kafka import TopicPartition
+def history(
+    settings: Settings, topic: str, partition: int, end: int, is_ending: Callable[[], bool]
+) -> Iterator[Incoming]:
+    """The messages of a partition before offset `end`, which is there, from the first kept one.
+
+    It waits for a broker that is away, unless `is_ending` says that nobody wants it any more.
+    """
+    from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
     reader = committed_consumer(settings)
     try:
-        part = TopicPartition(topic, partition)
-        begin, _ = reader.get_watermark_offsets(part, timeout=_TIMEOUT_S)
-        part.offset, reached = begin, begin
-        reader.assign([part])
-        while reached < end:
+        reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+        while not is_ending():
             for message in reader.consume(_BATCH, 0.05):
                 if message.error() is not None:
                     continue
-                reached = message.offset() + 1
-                if reached <= end:
+                if message.offset() < end:
                     yield incoming(message)
+                if message.offset() >= end - 1:
+                    return
     finally:
         reader.close()
 

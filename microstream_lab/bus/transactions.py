@@ -6,8 +6,10 @@ here), do the batch again, begin anew, or give up with one line.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from microstream_lab.bus.connection import client_options
@@ -15,11 +17,17 @@ from microstream_lab.bus.records import Outgoing
 from microstream_lab.errors import BusError
 from microstream_lab.settings import Settings
 
-__all__ = ["AbortedError", "BrokenError", "Transactions"]
+__all__ = ["AbortedError", "BrokenError", "Transactions", "within"]
 
 T = TypeVar("T")
 
+_AWAY: Final = frozenset({"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_WAIT_COORD"})
+_FORBIDDEN: Final = frozenset({29, 30, 31, 53})
+"""Kafka's codes of what a user may not do: a topic, a group, a cluster, a transactional id."""
+
 _TRY_S: Final = 5.0
+_MARGIN_S: Final = 3.0
+_PATIENCE_S: Final = 30.0
 _PAUSE_S: Final = 0.05
 
 
@@ -93,7 +101,10 @@ class Transactions:
         self.patiently(producer.begin_transaction)
         for message in messages:
             self._produce(message)
-        self.patiently(lambda: producer.send_offsets_to_transaction(offsets, group, _TRY_S))
+        # This call may wait for ever when the broker was restarted, whatever its time limit
+        # (librdkafka issues 5456 and 5511): it gets a thread that can be left behind.
+        send = producer.send_offsets_to_transaction
+        self.patiently(lambda: within(_TRY_S + _MARGIN_S, lambda: send(offsets, group, _TRY_S)))
         self.patiently(lambda: producer.commit_transaction(_TRY_S))
 
     def abort(self) -> None:
@@ -118,11 +129,16 @@ class Transactions:
         """Do it again for as long as the broker only asks for patience."""
         from confluent_kafka import KafkaException
 
+        until = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 return attempt()
+            except TimeoutError as error:
+                raise BrokenError("a call that ignores its time limit was left behind") from error
             except KafkaException as error:
                 self._judge(error.args[0])
+                if time.monotonic() > until:
+                    raise BrokenError(f"no success for {_PATIENCE_S:g} s: {error}") from error
             time.sleep(_PAUSE_S)
 
     def _judge(self, error: Any) -> None:
@@ -134,11 +150,31 @@ class Transactions:
                 f"worker {self._id}: found another one of this name at work; "
                 "give each worker a --name of its own"
             )
-        if error.fatal():
-            raise BrokenError(error.str())
+        if error.code() in _FORBIDDEN:
+            raise BusError(f"worker {self._id}: {error.str()}; check the user's rights")
         if error.txn_requires_abort():
             raise AbortedError(error.str())
-        if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
-            raise BusError(f"worker {self._id}: {error.str()}")
+        if error.fatal() or not (error.retriable() or error.name() in _AWAY):
+            raise BrokenError(error.str())
         if self._is_ending():
             raise AbortedError(f"given up: {error.str()}")
+
+
+def within(limit_s: float, function: Callable[[], T]) -> T:
+    """What a function returns, if it does so in time; otherwise it is left to itself.
+
+    Raises
+    ------
+    TimeoutError
+        If time was up.
+    """
+    outcome = Future[T]()
+
+    def run() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="broker call", daemon=True).start()
+    return outcome.result(limit_s)

@@ -26,6 +26,7 @@ __all__ = ["Processor", "Transform", "TransformOptions"]
 log = logging.getLogger(__name__)
 
 _ASK_S: Final = 5.0
+_PAUSE_S: Final = 0.5
 
 
 class Processor(Protocol):
@@ -115,6 +116,7 @@ class Transform:
                     self.step()
             except AbortedError as error:
                 log.warning("worker %s: begins anew: %s", self.name, error)
+                self._ended.wait(_PAUSE_S)
             finally:
                 self._close()
 
@@ -213,8 +215,11 @@ class Transform:
             first.setdefault(message.partition, message.offset)
         for partition, offset in first.items():
             if not self._processor.is_ready(partition):
-                past = history(self._settings, self._topic, partition, offset)
-                self._processor.rebuild(partition, past)
+                is_ending = self._ended.is_set
+                past = history(self._settings, self._topic, partition, offset, is_ending)
+                self._processor.rebuild(partition, past if offset else iter(()))
+                if is_ending():
+                    raise BrokenError("told to end while a past was being read")
 
     def _go_back(self, partitions: set[int]) -> None:
         """After an aborted transaction: to where the group has come, with nothing remembered."""
