@@ -5,6 +5,7 @@ Invariant: a message of a transaction that was not committed is never seen.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
@@ -14,7 +15,9 @@ from microstream_lab.bus.records import Incoming, incoming
 from microstream_lab.bus.topics import require_topics
 from microstream_lab.settings import Settings
 
-__all__ = ["TopicReader", "committed_consumer", "history"]
+__all__ = ["TopicReader", "commit_read", "committed_consumer", "history"]
+
+log = logging.getLogger(__name__)
 
 _BATCH: Final = 5_000
 
@@ -113,3 +116,13 @@ def committed_consumer(settings: Settings, group: str = "microstream-readers") -
             fetch_wait_max_ms=50,
         )
     )
+
+
+def commit_read(consumer: Any) -> None:
+    """Note how far the group has read; where that fails it is read again after the next start."""
+    from confluent_kafka import KafkaException
+
+    try:
+        consumer.commit(asynchronous=False)
+    except KafkaException as error:
+        log.info("how far was read is not noted: %s", error)

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from microstream_lab.bus.messages import decode_bar, decode_signal
-from microstream_lab.bus.reader import committed_consumer
+from microstream_lab.bus.reader import commit_read, committed_consumer
 from microstream_lab.bus.topics import ensure_topics
 from microstream_lab.errors import DataError, MicrostreamError
 from microstream_lab.schema import Bar, Signal
@@ -97,15 +97,7 @@ class StoreSink:
         self._store.write_signals([each for each in records if isinstance(each, Signal)])
         self.n_stored += len(records)
         if messages:
-            self._commit(consumer)
-
-    def _commit(self, consumer: Any) -> None:
-        from confluent_kafka import KafkaException
-
-        try:
-            consumer.commit(asynchronous=False)
-        except KafkaException as error:
-            log.info("read again after the next start: %s", error)
+            commit_read(consumer)
 
     def _records(self, messages: Sequence[Any]) -> list[Bar | Signal]:
         """Bars and signals in messages; what is neither is among the dead letters."""
