@@ -44,7 +44,7 @@ bars = load_bars(symbol, interval, market, start, end)
 window_start = bars.index[-int(len(bars) * validation_share)]
 training = bars[: window_start - pd.Timedelta("1h")].iloc[:-1]
 bundle = train_bundle(training, n_jobs=1)
-done = challenge(bundle, bars, window_start, Registry(Settings.load().models_path))
+done = challenge(bundle, bars, window_start, Registry(Settings.load().models_path), end=end)
 record_metrics(done.metrics())
 """
 """What 02_train does, without tables and figures."""

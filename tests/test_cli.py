@@ -388,6 +388,16 @@ def test_a_requested_training_that_fails_is_withdrawn_and_the_next_one_stays(
     assert [request.name for request in pending(settings)] == ["spot.ETHUSDT.1m"]
 
 
+def test_a_symbol_is_of_the_one_market_that_has_its_bars_unless_the_settings_say(
+    run: Any, stored: Path, given: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT", "SIMUSDT"):
+        assert run("train", "--symbol", symbol).code == 0
+    assert [each["market"] for each in given] == ["um", "spot", "sim"]
+    monkeypatch.setenv("MARKET", "spot")
+    assert "no bars of spot BTCUSDT 1m" in run("train", "--symbol", "BTCUSDT").err
+
+
 def test_train_hands_the_way_to_promote_to_the_notebook_and_refuses_another(
     run: Any, stored: Path, given: list[dict[str, Any]]
 ) -> None:

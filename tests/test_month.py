@@ -158,6 +158,6 @@ def test_the_disk_fills_up_no_further_than_what_is_kept(month: Month) -> None:
     assert len(promoted) <= 10
     n_folders = len(list(month.settings.runs_path.glob("*/")))
     assert n_folders <= kept + len(promoted) + 1
-    assert len(month.registry.list()) <= n_folders
+    assert len(month.registry.list()) <= n_folders + 1  # no run has made the first champion
     if FULL:
         assert max(month.bytes[20:]) < 1.3 * max(month.bytes[10:20])

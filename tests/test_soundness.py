@@ -59,6 +59,14 @@ def test_a_missing_day_is_a_hole_of_so_many_hours(bars: pd.DataFrame) -> None:
     assert found.disordered == ()
 
 
+def test_what_lacks_up_to_the_end_asked_for_is_a_hole_too(bars: pd.DataFrame) -> None:
+    found = examine(bars.iloc[: 3 * 1440], end="2024-02-05")
+    assert found.coverage == pytest.approx(0.75)
+    assert (found.hole_hours, f"{found.hole_at:%m-%d %H:%M}") == (24.0, "02-03 23:59")
+    for end in ("2024-02-04", "2024-02-02", None):
+        assert examine(bars.iloc[: 3 * 1440], end=end) == examine(bars.iloc[: 3 * 1440])
+
+
 def test_an_old_hole_counts_for_coverage_alone(bars: pd.DataFrame) -> None:
     found = examine(bars.drop(bars.index[700:800]), recent_days=2)
     assert found.hole_hours == 0.0

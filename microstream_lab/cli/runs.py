@@ -132,15 +132,24 @@ def run_and_tell(
 def given_series(
     settings: Settings, symbol: str | None, market: str | None, interval: str | None
 ) -> dict[str, Any]:
-    """The series asked for; a symbol without a market is of the market the settings name."""
+    """The series asked for; a symbol without a market is of the one that has bars of it.
+
+    Of the settings' market if that is not the only one.
+    """
     asked = only_given(symbol=symbol, market=market, interval=interval)
     own = settings.model_fields_set & {"symbol", "market", "interval"}
     series = {name: getattr(settings, name) for name in own} | asked
     if "symbol" in series and "market" not in series:
-        from microstream_lab.prepare import SAMPLE
-
-        series["market"] = "sim" if series["symbol"] == SAMPLE.symbol else settings.market
+        series["market"] = _market_of(series["symbol"], settings)
     return series
+
+
+def _market_of(symbol: str, settings: Settings) -> str:
+    store = open_store(settings)
+    if not store.status().exists:
+        return settings.market
+    there = store.series().query("symbol == @symbol")["market"].unique()
+    return str(there[0]) if len(there) == 1 else settings.market
 
 
 def model_options(

@@ -79,12 +79,13 @@ def challenge(
     registry: Registry,
     promote: str = "auto",
     rules: GateRules | None = None,
+    end: object | None = None,
 ) -> Challenge:
     """Judge a bundle beside the current one, save it, and promote it if it may be.
 
     Parameters
     ----------
-    bundle, bars, window_start, rules
+    bundle, bars, window_start, rules, end
         See :func:`microstream_lab.research.gate.judge`.
     registry : Registry
         Where the champion is, and the challenger goes.
@@ -101,7 +102,7 @@ def challenge(
     key = (bundle.symbol, bundle.interval, bundle.market)
     with registry.deciding(*key):
         current, champion, notes = _champion(registry, *key)
-        verdict = judge(bundle, champion, bars, window_start, rules, current or "")
+        verdict = judge(bundle, champion, bars, window_start, rules, current or "", end)
         told = {**verdict.describe(), "notes": notes, "promote": promote}
         version = registry.save(bundle, told)
         wanted = promote == "always" or (promote == "auto" and verdict.decision == "promote")

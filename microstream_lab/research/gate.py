@@ -43,6 +43,7 @@ def judge(
     window_start: object,
     rules: GateRules | None = None,
     champion_name: str = "",
+    end: object | None = None,
 ) -> Verdict:
     """Decide about a challenger.
 
@@ -58,6 +59,8 @@ def judge(
         The defaults if not given.
     champion_name : str
         Its version.
+    end : time, optional
+        Where the bars were to end; newer ones that are missing count as a hole.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def judge(
         )
     if row >= len(bars):
         raise DataError("gate", f"no bar from {_stamp(start)} on", "a window to judge by")
-    case = _Case(challenger, champion, bars, row, rules, champion_name)
+    case = _Case(challenger, champion, bars, row, rules, champion_name, end)
     checks = tuple(case.checks())
     answers = {check.answer for check in checks}
     decision: Decision = "promote"
@@ -107,9 +110,10 @@ class _Case:
         row: int,
         rules: GateRules,
         name: str,
+        end: object | None,
     ) -> None:
         self.challenger, self.champion = challenger, champion
-        self.bars, self.rules = bars, rules
+        self.bars, self.rules, self.end = bars, rules, end
         self.name = name or (champion.bundle_id if champion else "")
         self.window = bars.iloc[row:]
         horizon = challenger.stress_horizon
@@ -150,7 +154,8 @@ class _Case:
     def _data(self) -> Iterator[Check]:
         rules = self.rules
         begin = _stamp(self.challenger.start)
-        sound = examine(self.bars.loc[begin:], rules.recent_days, rules.min_variance_ratio)
+        asked = (rules.recent_days, rules.min_variance_ratio, self.end)
+        sound = examine(self.bars.loc[begin:], *asked)
         days = ", ".join(f"{day:%Y-%m-%d}" for day in sound.disordered[:5])
         text = f"prices go on from where they were (lowest variance ratio {sound.least_ratio:.2f})"
         if days:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.outcomes import log_returns
-from microstream_lab.schema import interval_us, require_bars, series_key
+from microstream_lab.schema import as_micros, interval_us, require_bars, series_key
 
 __all__ = ["Soundness", "examine", "variance_ratios"]
 
@@ -55,7 +55,12 @@ class Soundness:
     disordered: tuple[pd.Timestamp, ...]
 
 
-def examine(bars: pd.DataFrame, recent_days: float = 7.0, min_ratio: float = 0.2) -> Soundness:
+def examine(
+    bars: pd.DataFrame,
+    recent_days: float = 7.0,
+    min_ratio: float = 0.2,
+    end: object | None = None,
+) -> Soundness:
     """Look at the bars a model was trained on and is judged by.
 
     Parameters
@@ -66,16 +71,19 @@ def examine(bars: pd.DataFrame, recent_days: float = 7.0, min_ratio: float = 0.2
         How far back from the last bar holes are looked for.
     min_ratio : float
         Variance ratio below which the prices of a part are no path.
+    end : time, optional
+        Where the bars were to end: what lacks there is missing, too.
     """
     require_bars(bars, "bars to examine")
     times = pd.DatetimeIndex(bars.index).as_unit("us").asi8
     step = interval_us(series_key(bars)[2])
-    missing = np.diff(times) // step - 1
-    recent = np.where(times[1:] > times[-1] - recent_days * _DAY_US, missing, 0)
+    stop = times[-1] + step if end is None else max(as_micros(end), int(times[-1]) + step)
+    missing = np.diff(times, append=stop) // step - 1
+    recent = np.where(times + step * (missing + 1) > stop - recent_days * _DAY_US, missing, 0)
     longest = int(recent.max(initial=0))
     ratios = variance_ratios(bars)
     return Soundness(
-        coverage=len(times) * step / int(times[-1] + step - times[0]),
+        coverage=len(times) * step / int(stop - times[0]),
         hole_hours=longest * step / 3.6e9,
         hole_at=bars.index[int(recent.argmax())] if longest else None,
         least_ratio=float(ratios.min()) if len(ratios) else float("nan"),
