@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     kafka_sasl_username: str = ""
     kafka_sasl_password: SecretStr = SecretStr("")
     kafka_options: dict[str, str | int | float | bool] = {}
+    live_source: str = "auto"
     drift_requests_training: bool = False
     microstream_home: Path = Field(default_factory=default_home)
     microstream_store: str = ""

@@ -55,7 +55,7 @@ class Workers:
             "KAFKA_REGIME_SIGNALS_TOPIC": settings.kafka_regime_signals_topic,
             "KAFKA_DEAD_LETTERS_TOPIC": settings.kafka_dead_letters_topic,
             "KAFKA_PARTITIONS": str(settings.kafka_partitions),
-            "KAFKA_OPTIONS": json.dumps(_IMPATIENT),
+            "KAFKA_OPTIONS": json.dumps({**_IMPATIENT, **settings.kafka_options}),
             "OMP_NUM_THREADS": "1",
         }
         self.running: list[subprocess.Popen[bytes]] = []

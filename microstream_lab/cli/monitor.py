@@ -21,6 +21,15 @@ _NOTEBOOK = "04_live_monitor"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+def _known_source(name: str | None) -> str | None:
+    """Refuse a source that there is not."""
+    from microstream_lab.live.sources import SOURCES
+
+    if name is not None and name not in SOURCES:
+        raise typer.BadParameter(f"found {name!r}, expected one of {' '.join(SOURCES)}")
+    return name
+
+
 def monitor(
     context: typer.Context,
     symbol: Symbol = None,
@@ -34,6 +43,14 @@ def monitor(
         str | None, typer.Option(help="What visitors have to know; a new one unless given.")
     ] = None,
     no_token: Annotated[bool, typer.Option("--no-token", help="Let anybody in.")] = False,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            callback=_known_source,
+            help="auto, binance, local, replay, store or bus (Kafka).",
+        ),
+    ] = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address, but open no browser.")
     ] = False,
@@ -51,7 +68,7 @@ def monitor(
     if no_token and host not in _LOOPBACK:
         raise typer.BadParameter(f"found {host}, expected a token for others", param_hint="--host")
     word = "" if no_token else (token or secrets.token_urlsafe(16))
-    named = {"SYMBOL": symbol, "INTERVAL": interval, "MARKET": market}
+    named = {"SYMBOL": symbol, "INTERVAL": interval, "MARKET": market, "LIVE_SOURCE": source}
     os.environ.update({name: value for name, value in named.items() if value})
     checked = load_settings()
     typer.echo(f"http://{host}:{port}/" + (f"?token={word}" if word else ""))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from microstream_lab.errors import MicrostreamError, SettingsError
 from microstream_lab.live.background import Background
@@ -49,9 +49,9 @@ class LiveSession:
     interval : str
         Of the bars.
     source : {"auto", "binance", "local", "replay", "store", "bus"}
-        ``auto`` is Binance if it can be reached within three seconds and the simulated market
-        otherwise, and says so; ``local`` is the simulated market; ``replay`` plays stored bars and
-        ``store`` follows a recorder; ``bus`` shows the signals that workers put on Kafka.
+        ``auto`` is LIVE_SOURCE's, by default Binance if it can be reached within three seconds and
+        the simulated market otherwise, and says so; ``local`` is the simulated market; ``replay``
+        plays stored bars, ``store`` follows a recorder and ``bus`` the workers on Kafka.
     bundle : ModelBundle or str, optional
         A bundle, or a version in the registry. By default the current one of the series, replaced
         between two bars when another becomes current; if there is none, one is trained on recent
@@ -103,6 +103,7 @@ class LiveSession:
     ) -> None:
         self.settings = settings = settings or Settings.load()
         market = market or settings.market
+        source = cast(SourceName, settings.live_source) if source == "auto" else source
         _require(source in SOURCES, f"source: found {source!r}", " ".join(SOURCES))
         _require(market in MARKETS, f"market: found {market!r}", " ".join(MARKETS))
         _require(speed > 0, f"speed: found {speed}", "a factor above zero")
