@@ -88,7 +88,8 @@ def _columns(first: bytes, layout: Sequence[Column], where: str, header: bool) -
     cells = first.rstrip(b"\r").split(b",")
     optional = len(layout) - 1 if layout[-1].type is bool else len(layout)
     if not optional <= len(cells) <= len(layout):
-        raise DataError(where, f"{len(cells)} columns", f"{len(layout)}", 1)
+        expected = f"the {len(layout)} that Binance publishes; docs/data.md tells of other files"
+        raise DataError(where, f"{len(cells)} columns", expected, 1)
     for cell, column in zip(cells, layout, strict=False):
         if header and _heading(cell) not in column.headers:
             raise DataError(where, f"a column {_shown(cell)}", column.name, 1)
