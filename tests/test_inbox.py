@@ -62,8 +62,13 @@ def test_a_drift_alarm_is_answered_by_the_job_that_says_so_and_has_the_series(
 def test_a_job_that_does_not_say_so_leaves_alarms_alone(tmp_path: Path, notebook: Path) -> None:
     bench = opened(tmp_path, notebook, parameters={"symbol": "BTCUSDT", **SERIES})
     request_training(bench.settings, report(market="um"))
-    assert bench.step_at(NOON) == []
+    for minute in range(3):
+        assert bench.step_at(NOON + minute * MINUTE) == []
     assert len(pending(bench.settings)) == 1
+    assert bench.told == [
+        "um BTCUSDT 1m: drift, unlike any day of the training: range 0.50; "
+        "no job here says on_drift for it"
+    ]
 
 
 def test_alarms_that_come_again_and_again_start_no_more_runs_than_the_job_allows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from schedules import at, write_notebook
+from schedules import at, write_notebook, write_training
 
 from microstream_lab.errors import DataError, RunError
 from microstream_lab.schedule.jobs import Schedule, resolved
@@ -133,3 +133,23 @@ def test_one_job_is_picked_out_and_a_missing_one_names_those_there_are(settings:
         schedule.only("weekly")
     with pytest.raises(RunError, match="found no symbol XRPUSDT, it has: BTCUSDT, ETHUSDT"):
         schedule.only("nightly", "XRPUSDT")
+
+
+def test_a_job_that_answers_drift_knows_its_series_from_notebook_and_parameters(
+    settings: Settings,
+) -> None:
+    write_training(settings)
+    text = GOOD.replace('notebook = "nightly"', 'notebook = "train"', 1)
+    text = text.replace('mode = "quick"', 'market = "um"').replace("retries = 1", 'on_drift = "6h"')
+    nightly = parse(text, settings).jobs[0]
+    assert nightly.on_drift_s == 6 * 3600
+    assert [task.series for task in nightly.tasks] == [
+        ("um", "BTCUSDT", "1m"),
+        ("um", "ETHUSDT", "1m"),
+    ]
+
+
+def test_a_notebook_without_a_series_cannot_answer_drift(settings: Settings) -> None:
+    text = GOOD.replace("retries = 1", 'on_drift = "6h"')
+    with pytest.raises(DataError, match=r"on_drift.*expected parameters market, symbol and inter"):
+        parse(text, settings)

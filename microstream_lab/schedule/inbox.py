@@ -7,7 +7,7 @@ allows, however often alarms begin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from microstream_lab.schedule.jobs import Schedule, Task
 from microstream_lab.schedule.requests import Request, pending, series_name, withdraw
@@ -27,13 +27,18 @@ class Inbox:
         Its jobs, tasks, and series that drift are what can be asked for.
     settings : Settings
         Where the home folder is.
+    tell : callable
+        Gets a line about each series whose drift no job of the schedule answers.
     """
 
-    def __init__(self, schedule: Schedule, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(
+        self, schedule: Schedule, settings: Settings, tell: Callable[[str], object]
+    ) -> None:
+        self._settings, self._tell = settings, tell
         self._tasks = _by_name(schedule)
         self._unanswered: dict[Request, set[str]] = {}
         self._started: dict[str, int] = {}
+        self._told: set[str] = set()
 
     def hear(self, now: int) -> Iterator[tuple[Task, str]]:
         """What has been asked for since the last time, and why."""
@@ -42,6 +47,8 @@ class Inbox:
             del self._unanswered[gone]  # asked for anew, or taken back by hand
         for request in there:
             tasks = self._tasks.get(request.name, ())
+            if not tasks:
+                self._tell_unclaimed(request)
             if not tasks or request in self._unanswered:
                 continue
             if not any(self._is_too_soon(task, request, now) for task in tasks):
@@ -60,6 +67,13 @@ class Inbox:
     def remember(self, task: Task, started_at: int) -> None:
         """When (us) an earlier scheduler last began a run of a task."""
         self._started[task.name] = started_at
+
+    def _tell_unclaimed(self, request: Request) -> None:
+        """Say once that drift asks in vain; what asks for a job may be another scheduler's."""
+        if request.series is not None and request.name not in self._told:
+            self._told.add(request.name)
+            series = " ".join(request.series)
+            self._tell(f"{series}: {request.reason}; no job here says on_drift for it")
 
     def _is_too_soon(self, task: Task, request: Request, now: int) -> bool:
         """Whether drift has to wait for its answer."""

@@ -85,7 +85,7 @@ class Scheduler:
         self._store, self._clock, self._launch, self._tell = store, clock, launch, tell
         self._by_clock = by_clock
         self._ledger = Ledger(store)
-        self._inbox = Inbox(schedule, settings)
+        self._inbox = Inbox(schedule, settings, tell)
         self._locks = [JobLock(job.name, settings) for job in schedule.jobs]
         self._plans: dict[str, TaskPlan] = {}
         self._work: dict[str, _Work] = {}
