@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,27 +89,30 @@ def read_signals(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Si
         return [decode_signal(message.value()) for message in reader.messages(n, timeout_s)]
 
 
+def in_background(run: Callable[[], None]) -> Future[None]:
+    """What becomes of a call in a thread of its own."""
+    outcome = Future[None]()
+
+    def call() -> None:
+        try:
+            outcome.set_result(run())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return outcome
+
+
 @contextmanager
 def worker_in_thread(settings: Settings, **options: Any) -> Iterator[Worker]:
-    """A worker that runs until the context ends."""
+    """A worker that runs until the context ends, and must end well."""
     worker = Worker(settings, TransformOptions(group=f"workers-{uuid4().hex[:8]}"), **options)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            worker.run()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    outcome = in_background(worker.run)
     try:
         yield worker
     finally:
         worker.stop()
-        thread.join(30)
-        assert not failures, failures
-        assert not thread.is_alive()
+        outcome.result(30)
 
 
 class DeadLetter(NamedTuple):

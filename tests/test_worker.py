@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from broker import Broker
 from bus import (
     allow_large_messages,
     bus_settings,
+    in_background,
     interleaved,
     market_of,
     put_bundles,
@@ -20,10 +22,14 @@ from bus import (
     single_process,
     worker_in_thread,
 )
+from sweeps import until
 
 from microstream_lab.bus.messages import bar_message
 from microstream_lab.bus.publisher import BarPublisher
 from microstream_lab.bus.topics import ensure_topics
+from microstream_lab.bus.transform import TransformOptions
+from microstream_lab.errors import BusError
+from microstream_lab.live.worker import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
@@ -82,3 +88,50 @@ def test_bad_messages_go_to_the_dead_letters_and_the_worker_goes_on(
         assert (value or b"").startswith(letter.value)
         assert len(letter.value) <= 10_000
     assert [letter.headers["offset"] for letter in dead] == [str(30 + k) for k in range(len(bad))]
+
+
+def test_a_worker_follows_the_current_bundle_and_learns_of_new_symbols(
+    broker: Broker | None, tmp_path: Path
+) -> None:
+    settings = bus_settings(broker, tmp_path, kafka_partitions=1)
+    first, bars = put_bundles(settings, SYMBOLS[:1]), interleaved(market_of(SYMBOLS[:2], 120))
+    publisher = BarPublisher(settings)
+    ensure_topics(settings)
+    with worker_in_thread(settings) as worker:
+        publisher.publish(bars[:100])
+        until(lambda: worker.status().bars == 100)
+        assert worker.status().dead_letters == 50  # of the symbol that has no bundle yet
+        second = put_bundles(settings, SYMBOLS[:2], seed=1)
+        started = time.monotonic()
+        until(lambda: time.monotonic() - started > 2.5)  # workers look every other second
+        publisher.publish(bars[100:])
+        found = read_signals(settings, 50 + 140)
+    assert first.bundle_id != second.bundle_id
+    wanted = single_process(second, bars)
+    later = [signal for signal in found if signal.bundle_id == second.bundle_id]
+    assert [signal.bundle_id for signal in found[:50]] == [first.bundle_id] * 50
+    assert len(later) == 140
+    for signal in later:
+        assert repr(signal) == repr(wanted[signal.symbol, signal.open_time])
+
+
+def test_two_workers_of_one_name_cannot_both_work(broker: Broker | None, tmp_path: Path) -> None:
+    settings = bus_settings(broker, tmp_path)
+    put_bundles(settings, SYMBOLS)
+    bars = interleaved(market_of(SYMBOLS, 40))
+    ensure_topics(settings)
+    publisher = BarPublisher(settings)
+    options = TransformOptions(group="one", name=settings.kafka_raw_bars_topic)
+    earlier = Worker(settings, options)
+    failure = in_background(earlier.run)
+    publisher.publish(bars[:60])
+    until(lambda: earlier.status().signals == 60)
+    later = Worker(settings, options)
+    ended = in_background(later.run)
+    until(lambda: later.status().partitions > 0)
+    publisher.publish(bars[60:])
+    with pytest.raises(BusError, match="another one of this name"):
+        failure.result(60)
+    assert len(read_signals(settings, len(bars))) == len(bars)
+    later.stop()
+    ended.result(30)
