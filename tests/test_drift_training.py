@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from schedules import write_training
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.live.session import LiveSession
@@ -28,7 +29,7 @@ SERIES = ("SIMUSDT", "1m", "sim")
 PATIENCE_S = 120.0
 SCHEDULE = """
 [jobs.nightly]
-notebook = "02_train"
+notebook = "train"
 cron = "0 0 29 2 *"
 on_drift = "6h"
 symbols = ["SIMUSDT"]
@@ -61,6 +62,7 @@ def test_an_alarm_of_a_session_has_the_scheduler_train_and_the_gate_decide(
     store, registry = Store(settings.store_path), Registry(settings.models_path)
     bars = simulate_market("2024-02-01", 3 * 1440 + 200, seed=5).bars
     store.write_bars(bars)
+    write_training(settings)
     champion = registry.save(touchy(train_bundle(bars.iloc[:1440], n_starts=1)))
     registry.promote("SIMUSDT", "1m", champion, "sim")
     with LiveSession(

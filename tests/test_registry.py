@@ -19,6 +19,7 @@ from factories import make_bars
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.errors import (
     BundleCorruptError,
+    BundleError,
     BundleMismatchError,
     BundleNotFoundError,
     PromotionError,
@@ -85,6 +86,21 @@ def test_rollback_returns_to_the_version_promoted_before(
     with pytest.raises(BundleNotFoundError, match="nothing to go back to"):
         registry.rollback(*KEY)
     assert registry.current(*KEY) == "v0001"
+
+
+def test_what_no_rollback_reaches_any_more_can_be_removed(
+    registry: Registry, bundle: ModelBundle
+) -> None:
+    versions = [registry.save(bundle) for _ in range(12)]
+    for version in versions:
+        registry.promote(*KEY, version)
+    assert registry.promoted(*KEY) == versions[2:]
+    registry.remove(*KEY, versions[1])
+    with pytest.raises(BundleError, match="kept for rollbacks"):
+        registry.remove(*KEY, versions[2])
+    assert [registry.rollback(*KEY) for _ in range(9)] == versions[10:1:-1]
+    with pytest.raises(BundleNotFoundError, match="nothing to go back to"):
+        registry.rollback(*KEY)
 
 
 def test_promoting_twice_keeps_one_entry_to_roll_back_over(

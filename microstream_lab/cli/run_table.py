@@ -128,9 +128,10 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell, and delete nothing.")] = False,
 ) -> None:
-    """Delete the files of old runs, and bundles that were never promoted and only they made.
+    """Delete the files of old runs, and the bundles that only they made.
 
-    Runs of promoted bundles, the last good run of each kind and all rows of the run table stay.
+    Runs of bundles that are current or may be by a rollback, the last good run of each kind and all
+    rows of the run table stay.
 
     Example: microstream runs prune --keep 50 --days 90 --dry-run
     """

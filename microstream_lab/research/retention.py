@@ -1,7 +1,8 @@
 """Old runs make room: which folders may go, and the bundles that only they speak of.
 
-Invariant: a run that goes on, one whose bundle was promoted and the last good one of its kind
-always stay; the rows of the run table stay all. What is deleted was never current.
+Invariant: a run that goes on, one whose bundle a rollback can reach and the last good one of its
+kind always stay; the rows of the run table stay all. What is deleted is out of every rollback's
+reach.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def superfluous(
     keep_days : float, optional
         How long a run stays.
     is_promoted : callable
-        Whether the bundle of a run was promoted.
+        Whether the bundle of a run is current, or may be by a rollback.
     """
     kinds: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.started_at, run.run_id), reverse=True):

@@ -26,7 +26,7 @@ _DAY: Final = re.compile(r"day(?:\s*([+-])\s*(\d{1,4}))?")
 class Keep:
     """Which runs of a job stay on disk: so many of the newest, none older than so many days.
 
-    Runs whose bundle was ever promoted always stay.
+    Runs whose bundle is current, or may be by a rollback, always stay.
     """
 
     runs: int = 100
