@@ -135,6 +135,16 @@ def test_an_address_beyond_loopback_needs_to_be_asked_for(path: Path) -> None:
     assert n_bars(Store(path)) == 10
 
 
+def test_beyond_loopback_this_machine_goes_on_and_no_other_file_is_within_reach(path: Path) -> None:
+    with serving(path, "0.0.0.0", beyond_loopback=True) as endpoint:
+        assert Store(path).write_bars(make_bars(20)).new == 10
+        near = Store(f"quack:127.0.0.1:{endpoint.port}", token=endpoint.token)
+        assert n_bars(near) == 20
+        with pytest.raises(StoreError, match="disabled"):
+            near.sql("SELECT * FROM read_text($file)", {"file": str(endpoint_file(path))})
+    assert n_bars(Store(path)) == 20
+
+
 def test_an_address_needs_the_token_and_gives_the_same_store(path: Path) -> None:
     with serving(path) as endpoint:
         store = Store(endpoint.address, token=endpoint.token)

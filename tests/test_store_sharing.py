@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +13,10 @@ import pytest
 from factories import make_bars
 from store_files import write_klines
 from store_processes import READ_UNTIL_TOLD, finish, finish_told, first_line, start
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import sharing
 
 from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.schema import interval_us
@@ -302,3 +308,25 @@ def test_an_error_within_a_write_leaves_no_lock_behind(store: Store) -> None:
     with pytest.raises(StoreError, match="Table with name nowhere"), store._file.writing() as db:
         db.execute("INSERT INTO nowhere VALUES (1)")
     assert store.write_bars(make_bars(20)).new == 10
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a store to share, and a bundle for what will be recorded."""
+    home = tmp_path_factory.mktemp("furnished")
+    sharing.furnish(home, 3_000)
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("serve", [False, True], ids=["embedded", "served"])
+def test_recorder_notebooks_and_monitor_share_a_store_and_no_bar_is_lost(
+    furnished: Path, tmp_path: Path, serve: bool
+) -> None:
+    home = tmp_path / "shared"
+    shutil.copytree(furnished, home)
+    seen = sharing.share(home, 8.0, serve=serve, trains=False)
+    assert seen.errors == []
+    assert seen.lost == []
+    assert seen.n_bars >= 3 * 8
+    assert seen.n_queries >= 10

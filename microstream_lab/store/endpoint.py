@@ -25,6 +25,7 @@ except ImportError:  # pragma: no cover
 __all__ = ["SCHEME", "Endpoint", "endpoint_file", "find_endpoint", "published"]
 
 SCHEME: Final = "quack:"
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -46,6 +47,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     def address(self) -> str:
         """Such as ``quack:127.0.0.1:9494``."""
         return f"{SCHEME}{self.host}:{self.port}"
+
+    @property
+    def near(self) -> str:
+        """The address for programs of the machine that serves."""
+        return f"{SCHEME}{_ANY.get(self.host, self.host)}:{self.port}"
 
     def __repr__(self) -> str:  # the token stays out of logs and tracebacks
         return f"Endpoint({self.address!r}, pid={self.pid})"

@@ -18,6 +18,7 @@ import duckdb
 from microstream_lab.store.connection import literal
 from microstream_lab.store.endpoint import Endpoint
 from microstream_lab.store.gate import Gate, GateBusyError
+from microstream_lab.store.quack import split_address
 from microstream_lab.store.session import WRITES
 
 __all__ = ["Janitor"]
@@ -88,7 +89,8 @@ def _disconnect(endpoint: Endpoint, session: str) -> None:
     name = session.encode()
     message = b"\x01\x00\x0b\x02\x00" + bytes([len(name)]) + name
     message += b"\x03\x00" + b"\xff" * 9 + b"\x01" + b"\xff\xff" * 2
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=5)
+    host, port = split_address(endpoint.near)
+    connection = http.client.HTTPConnection(host.strip("[]"), port, timeout=5)
     with contextlib.closing(connection):
         connection.request("POST", "/quack", message)
         connection.getresponse().read()

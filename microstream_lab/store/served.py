@@ -27,7 +27,7 @@ from microstream_lab.store.tables import newest_version, schema_version
 __all__ = ["ServedFile"]
 
 _GONE: Final = ("Could not connect", "Failed to send message", "Invalid connection id")
-_WRAPPING: Final = re.compile(r"\s*LINE 1: FROM quack_query_by_name\(.*", re.DOTALL)
+_PLACE: Final = re.compile(r"\s*LINE \d+:.*", re.DOTALL)
 _PREFIX: Final = re.compile(r"^(?:Invalid Input Error: |IO Error: )+")
 _MOST_IDLE: Final = 8
 
@@ -46,10 +46,15 @@ class ServedFile:
         The lock file of writers, where the server is on this machine.
     timeout_s : float
         How long a writer waits for another one.
+    plain : bool
+        Whether to talk without TLS.
     """
 
-    def __init__(self, address: str, token: str, gate: Path | None, timeout_s: float) -> None:
+    def __init__(
+        self, address: str, token: str, gate: Path | None, timeout_s: float, plain: bool = True
+    ) -> None:
         self.address, self._token, self._timeout_s = address, token, timeout_s
+        self._plain = plain
         self._gate = None if gate is None else Gate(gate)
         self._key = (os.getpid(), address, token)
 
@@ -125,7 +130,7 @@ class ServedFile:
 
     def _connect(self) -> Session:
         try:
-            session = Session(self.address, self._token)
+            session = Session(self.address, self._token, self._plain)
             found, newest = schema_version(session, self.address), newest_version()
         except duckdb.Error as error:
             raise self._refused(str(error)) from error
@@ -166,5 +171,5 @@ def _begin_to_read(session: Session) -> None:
 
 
 def _plain(text: str) -> str:
-    """An error of the server without what the way through this process has added."""
-    return _PREFIX.sub("", _WRAPPING.sub("", text)).strip()
+    """An error of the server, without the place in a text that nobody here has written so."""
+    return _PREFIX.sub("", _PLACE.sub("", text)).strip()

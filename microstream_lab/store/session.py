@@ -44,9 +44,11 @@ class Session:
         Such as ``quack:127.0.0.1:9494``.
     token : str
         What lets one in.
+    plain : bool
+        Without TLS, as on loopback and on the machine that serves.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, plain: bool = True) -> None:
         # An instance each: what DuckDB does to all that is attached, it does to this session alone.
         self._local = duckdb.connect(config=_CONFIG)
         self._ahead: list[str] = []
@@ -59,7 +61,8 @@ class Session:
             # A statement is never sent twice: it may have been carried out the first time.
             self._local.execute("SET http_retries = 0")
             self._local.execute(
-                f"ATTACH {literal(address)} AS server (TYPE quack, TOKEN {literal(token)})"
+                f"ATTACH {literal(address)} AS server "
+                f"(TYPE quack, TOKEN {literal(token)}, DISABLE_SSL {plain})"
             )
             self._ask("SET SESSION TimeZone = 'UTC'")
         except BaseException:

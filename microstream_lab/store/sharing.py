@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from microstream_lab.errors import StoreError
-from microstream_lab.market.offline import require_allowed
+from microstream_lab.market.offline import is_loopback, require_allowed
 from microstream_lab.settings import Settings
 from microstream_lab.store.connection import Connection, MovedError, StoreFile
 from microstream_lab.store.embedded import EmbeddedFile
@@ -99,7 +99,7 @@ class _NamedFile(SharedFile):
         if endpoint is None:
             return self._embedded
         gate = gate_file(self.path)
-        return ServedFile(endpoint.address, endpoint.token, gate, self._timeout_s)
+        return ServedFile(endpoint.near, endpoint.token, gate, self._timeout_s)
 
 
 class _AddressedFile(SharedFile):
@@ -121,18 +121,18 @@ class _AddressedFile(SharedFile):
         return endpoint if is_it else None
 
     def _place(self) -> StoreFile:
-        settings = Settings.load()
-        require_allowed(f"quack://{self._host}:{self._port}", settings)
         if endpoint := self.endpoint():
             gate = gate_file(Path(endpoint.path))
-            return ServedFile(self._address, endpoint.token, gate, self._timeout_s)
+            return ServedFile(endpoint.near, endpoint.token, gate, self._timeout_s)
+        settings, url = Settings.load(), f"quack://{self._host}:{self._port}"
+        require_allowed(url, settings)
         token = self._token or settings.microstream_store_token
         if not token:
             raise StoreError(
                 f"{self._address}: found no token, expected the one in the file *.served beside "
                 "the store, as token=... or MICROSTREAM_STORE_TOKEN"
             )
-        return ServedFile(self._address, token, None, self._timeout_s)
+        return ServedFile(self._address, token, None, self._timeout_s, is_loopback(url))
 
 
 def shared_file(path: Path, timeout_s: float, token: str | None = None) -> SharedFile:
