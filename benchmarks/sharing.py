@@ -32,7 +32,7 @@ from microstream_lab.store import Store, endpoint_file
 
 HERE = Path(__file__).resolve().parent
 HISTORY, LIVE = "BTCUSDT", SYMBOLS[0]
-NOTEBOOK = HERE / "sharing_notebook.py"
+NOTEBOOK = [str(HERE / "sharing_notebook.py"), LIVE, HISTORY, str(START)]
 MONITOR = """
 import json, sys
 from microstream_lab.live.session import LiveSession
@@ -127,7 +127,7 @@ class Program:
 def query(home: Path, seconds: float, n_notebooks: int = 2) -> Seen:
     """Notebooks alone with a store."""
     seen = Seen()
-    notebooks = [Program(home, [str(NOTEBOOK)]) for _ in range(n_notebooks)]
+    notebooks = [Program(home, NOTEBOOK) for _ in range(n_notebooks)]
     for notebook in notebooks:
         notebook.line()
     time.sleep(seconds)
@@ -166,7 +166,7 @@ def share(
         if serve:
             _await_endpoint(home)
         monitor = Program(home, ["-c", MONITOR, LIVE])
-        notebooks = [Program(asked or home, [str(NOTEBOOK)]) for _ in range(n_notebooks)]
+        notebooks = [Program(asked or home, NOTEBOOK) for _ in range(n_notebooks)]
         for program in (monitor, *notebooks):
             program.line()
         time.sleep(seconds / 10)

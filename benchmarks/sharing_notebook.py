@@ -1,4 +1,8 @@
-"""What a notebook asks a store, over and over until its input ends; then one line of JSON."""
+"""What a notebook asks a store, over and over until its input ends; then one line of JSON.
+
+``python sharing_notebook.py LIVE HISTORY SINCE``: a symbol that is recorded in seconds from SINCE (us)
+on, and one with minutes of history.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,6 @@ import time
 from collections.abc import Callable
 from threading import Thread
 
-from load import START
-from sharing import HISTORY, LIVE
-
 from microstream_lab.errors import MicrostreamError
 from microstream_lab.store import Store
 
@@ -19,15 +20,15 @@ COUNT = "SELECT symbol, interval, count(*) AS n, max(open_time) AS last FROM bar
 MONTH = ("2020-01-05", "2020-02-04")
 
 
-def main() -> None:
+def main(live: str, history: str, since: int) -> None:
     """Ask, and tell how long each answer took."""
     store = Store()
     kinds: dict[str, Callable[[], object]] = {
-        "live bars": lambda: store.bars(LIVE, "1s", START - 60_000_000, None, "sim"),
-        "month of minutes": lambda: store.bars(HISTORY, "1m", *MONTH, "sim"),
+        "live bars": lambda: store.bars(live, "1s", since - 60_000_000, None, "sim"),
+        "month of minutes": lambda: store.bars(history, "1m", *MONTH, "sim"),
         "count in SQL": lambda: store.sql(COUNT),
-        "coverage": lambda: store.coverage(LIVE, "1s", "sim"),
-        "signals": lambda: store.signals(LIVE, "1s", START, None, "sim"),
+        "coverage": lambda: store.coverage(live, "1s", "sim"),
+        "signals": lambda: store.signals(live, "1s", since, None, "sim"),
     }
     for ask in kinds.values():
         ask()
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -325,8 +325,8 @@ def test_recorder_notebooks_and_monitor_share_a_store_and_no_bar_is_lost(
 ) -> None:
     home = tmp_path / "shared"
     shutil.copytree(furnished, home)
-    seen = sharing.share(home, 8.0, serve=serve, trains=False)
+    seen = sharing.share(home, 5.0, serve=serve, trains=False)
     assert seen.errors == []
     assert seen.lost == []
-    assert seen.n_bars >= 3 * 8
+    assert seen.n_bars >= 3 * 5
     assert seen.n_queries >= 10
