@@ -1,6 +1,6 @@
 """What a notebook asks a store, over and over until its input ends; then one line of JSON.
 
-``python sharing_notebook.py LIVE HISTORY SINCE``: a symbol that is recorded in seconds from SINCE (us)
+``python sharing_notebook.py LIVE HISTORY SINCE``: a symbol recorded in seconds from SINCE (us)
 on, and one with minutes of history.
 """
 
