@@ -356,8 +356,8 @@ def test_threads_read_and_write_a_served_store_at_once(path: Path) -> None:
 def test_readers_of_other_processes_never_notice_that_a_server_comes_and_goes(path: Path) -> None:
     readers = [start(READ_UNTIL_TOLD, path) for _ in range(2)]
     assert [first_line(reader) for reader in readers] == ["reading"] * 2
-    patient, bars = Store(path, timeout_s=30), make_bars(30)
-    for row in range(10, 30):
+    patient, bars = Store(path, timeout_s=30), make_bars(20)
+    for row in range(10, 20):
         if row % 5:
             assert patient.write_bars(bars.iloc[row : row + 1]).new == 1
             continue
@@ -365,7 +365,7 @@ def test_readers_of_other_processes_never_notice_that_a_server_comes_and_goes(pa
             assert patient.write_bars(bars.iloc[row : row + 1]).new == 1
     for reader in readers:
         assert int(finish_told(reader)) > 1
-    assert n_bars(patient) == 30
+    assert n_bars(patient) == 20
 
 
 def test_the_command_serves_until_it_is_told_to_end(tmp_path: Path) -> None:

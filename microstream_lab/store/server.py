@@ -144,6 +144,8 @@ def _hang_up(connection: duckdb.DuckDBPyConnection, endpoint: Endpoint) -> None:
         if connection.execute(_UNDER_WAY).fetchall() != [(0,)]:
             quiet_since = time.monotonic()
     connection.execute(f"CALL quack_stop({literal(endpoint.address)})")
+    with contextlib.suppress(duckdb.Error):  # a session may live on for a moment; nothing is lost
+        connection.execute("FORCE CHECKPOINT")
 
 
 def _free_port(host: str, port: int) -> int:
