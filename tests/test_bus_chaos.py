@@ -18,7 +18,7 @@ def test_signals_are_those_of_a_single_process_whatever_is_killed(
         n_symbols=12,
         n_partitions=6,
         n_workers=2,
-        n_bars=6_000,
+        n_bars=4_800,
         bars_per_s=600,
         kills=(0.2,),
         additions=(0.3,),

@@ -10,6 +10,7 @@ import pytest
 from broker import PASSWORDS, Broker, free_ports
 from bus import bus_settings
 
+from microstream_lab.bus import connection
 from microstream_lab.bus.connection import require_broker
 from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.topics import ensure_topics, require_topics
@@ -22,6 +23,12 @@ SASL = {
     "kafka_sasl_username": "worker",
     "kafka_sasl_password": PASSWORDS["worker"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this machine a second is a long time for a broker to answer."""
+    monkeypatch.setattr(connection, "_ANSWER_S", 1.5)
 
 
 def told_of(settings: Settings) -> str:

@@ -15,6 +15,8 @@ from factories import make_bars
 from msgspec.structs import replace
 from sweeps import until
 
+from microstream_lab.bus import connection
+from microstream_lab.live import postman as postman_module
 from microstream_lab.live.postman import Postman
 from microstream_lab.live.recorder import Recorder
 from microstream_lab.market.exchange import LocalExchange
@@ -25,6 +27,13 @@ from microstream_lab.store import Store
 pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 BARS = list(iter_bars(make_bars(40)))
 SERIES = (["BTCUSDT"], "1m", "spot")
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A try is given up sooner than on the way to another machine."""
+    monkeypatch.setattr(postman_module, "_ATTEMPT_S", 2.0)
+    monkeypatch.setattr(connection, "_ANSWER_S", 1.5)
 
 
 def test_bars_stored_while_the_broker_is_away_arrive_once_it_is_back(
