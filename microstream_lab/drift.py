@@ -54,7 +54,7 @@ class _Likelihood:
     def __init__(self, model: Any, scaler: FeatureScaler, max_hole: int = 20) -> None:
         self._model, self._scaler = model, scaler
         self._filter = RegimeFilter(model, max_hole)
-        self._mean = np.array([model.center_ if isinstance(model, LevelModel) else 0.0])
+        self._mean = np.array([model.mean_ if isinstance(model, LevelModel) else 0.0])
 
     def rows(self, values: FloatArray, steps: npt.NDArray[np.int64] | None) -> FloatArray:
         rows = self._scaler.scaled(values)

@@ -18,6 +18,8 @@ from microstream_lab.models.scaler import FeatureScaler
 __all__ = ["make_detector", "make_regime_model", "make_scaler", "usual_regimes"]
 
 _SENTINELS: Final = 0.15
+_SHOCK: Final = "span_60"
+"""What tells a crisis as it happens; see :mod:`microstream_lab.models.holding`."""
 
 
 def usual_regimes(features: Sequence[str]) -> str:
@@ -60,9 +62,14 @@ def make_regime_model(
     """
     n_regimes, shares = options["n_regimes"], options["regime_shares"]
     if options["regimes"] == "levels":
-        columns, clock = _of_the_level(features) or None, _of_the_clock(features)
+        columns, clock = _of_the_forecast(features) or None, _of_the_clock(features)
         return LevelModel(
-            n_regimes, shares, columns=columns, clock=clock[0] if clock else None, hour=hour
+            n_regimes,
+            shares,
+            columns=columns,
+            clock=clock[0] if clock else None,
+            hour=hour,
+            shock=features.index(_SHOCK) if _SHOCK in features else None,
         )
     if options["regimes"] != "hmm" or shares is not None:
         raise SettingsError(
@@ -89,6 +96,11 @@ def _of_the_level(features: Sequence[str]) -> list[int]:
         for column, kind in enumerate(kinds)
         if issubclass(kind, HorizonFeature) and kind.skewed
     ]
+
+
+def _of_the_forecast(features: Sequence[str]) -> list[int]:
+    """Columns that the coming hour is forecast from: a shock is over before its span is."""
+    return [column for column in _of_the_level(features) if features[column] != _SHOCK]
 
 
 def _of_the_clock(features: Sequence[str]) -> list[int]:

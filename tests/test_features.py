@@ -209,7 +209,7 @@ def test_a_memory_that_spans_gaps_is_there_again_after_one(name: str) -> None:
 
 def test_liquidity_set_is_defined_in_every_bar_of_a_market_that_trades() -> None:
     table = features_from_bars(make_bars(300), "liquidity")
-    assert 12 <= table.shape[1] <= 16
+    assert 12 <= table.shape[1] <= 17
     assert np.isfinite(table.to_numpy()[60:]).all()
 
 

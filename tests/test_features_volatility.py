@@ -114,6 +114,17 @@ def test_garman_klass_is_its_formula_written_out() -> None:
     assert feature(bars, "garman_klass_60").iloc[-1] == pytest.approx(sqrt(sum(terms) / 60))
 
 
+def test_the_span_is_from_the_lowest_low_to_the_highest_high_and_starts_anew_after_a_gap() -> None:
+    bars = make_bars(200)
+    high, low = bars["high"].rolling(60, 1).max(), bars["low"].rolling(60, 1).min()
+    oracle = np.log(high / low)
+    pd.testing.assert_series_equal(feature(bars, "span_60"), oracle, check_names=False)
+    torn = bars.drop(bars.index[100])
+    after = feature(torn, "span_60").loc[bars.index[101] :]
+    assert after.iloc[0] == pytest.approx(log(bars["high"].iloc[101] / bars["low"].iloc[101]))
+    pd.testing.assert_series_equal(after.iloc[59:], oracle.iloc[160:], check_names=False)
+
+
 def test_yang_zhang_is_its_formula_written_out() -> None:
     bars = make_bars(100)
     bars["open"] *= 1 + np.random.default_rng(1).normal(0, 1e-5, 100)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -13,7 +15,7 @@ from microstream_lab.errors import FitError
 from microstream_lab.models.bands import usual_shares
 from microstream_lab.models.forecast import VolatilityForecast, clock_terms
 from microstream_lab.models.holding import learn_to_hold, mean_stays
-from microstream_lab.models.kernels.levels import hold_regimes, without_drift
+from microstream_lab.models.kernels.levels import hold_regimes, recent_shocks, without_drift
 from microstream_lab.models.levels import LevelModel
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +105,7 @@ class TestFit:
     def test_nobody_has_to_be_surer_than_certain(self) -> None:
         rows, outcome = slow_market()
         model = LevelModel(switches_per_hour=0.0, hour=HOUR).fit(rows, volatility=outcome)
-        assert model.enter_ == pytest.approx(0.995, abs=1e-4)
+        assert model.bounds_.enter == pytest.approx(0.995, abs=1e-4)
         assert set(model.predict(rows)) == {0, 1, 2}
 
     @pytest.mark.parametrize("k", [2, 4, 5])
@@ -137,6 +139,37 @@ class TestFit:
         rows = np.tile([[0.0], [1.0]], (300, 1))
         with pytest.raises(FitError, match="found 2 different forecasts, expected enough for 12"):
             LevelModel().fit(rows, volatility=rows[:, 0])
+
+
+class TestShocks:
+    def test_a_declared_share_of_the_training_time_is_a_shock(self) -> None:
+        rows, outcome = slow_market()
+        model = LevelModel(hour=HOUR, shock=0, shock_share=0.05).fit(rows, volatility=outcome)
+        drift = model.forecast_.predict(rows) - model.heights(rows)
+        shocks = recent_shocks(model.shocks_.recent(rows), drift, model.shocks_.cut)
+        assert shocks.mean() == pytest.approx(0.05, abs=0.001)
+        assert (model.predict(rows)[shocks] == 2).all()
+
+    def test_a_jump_that_no_forecast_believes_in_is_told_at_once(self) -> None:
+        rows, outcome = slow_market()
+        quick, calm = np.abs(rows[:, 1]), rows.copy()
+        calm[:, 0] = 0.0
+        model = LevelModel(columns=[0], hour=HOUR, shock=1).fit(
+            np.column_stack([rows[:, 0], quick]), volatility=outcome
+        )
+        seen = np.column_stack([calm[:60, 0], np.zeros(60)])
+        seen[30, 1] = 10.0
+        told = model.predict(seen)
+        assert (told[:30] < 2).all()
+        assert told[30] == 2
+        assert model.filtered_probs(seen)[30, 2] < 0.5
+        assert told[31] < 2  # nothing is to be expected any more
+
+    def test_a_column_that_says_nothing_knows_no_shocks(self) -> None:
+        rows, outcome = slow_market()
+        plain = LevelModel(hour=HOUR).fit(rows, volatility=outcome)
+        assert plain.bounds_.sure == plain.bounds_.enter
+        assert plain.details()["shocks"] is None
 
 
 class TestTracking:
@@ -179,6 +212,18 @@ class TestTracking:
         assert (fitted.smoothed_probs(rows)[:300] != fitted.smoothed_probs(changed)[:300]).any()
 
 
+def told_of(
+    level_probs: Floats, sure: float = 0.9, shocks: Sequence[int] = (), leave: float = 0.1
+) -> list[int]:
+    """Regimes told of levels that are regimes, changed at 0.9, with shocks at these rows."""
+    shocked = np.isin(np.arange(len(level_probs)), shocks)
+    weights = np.eye(level_probs.shape[1])
+    told: list[int] = hold_regimes(
+        np.ascontiguousarray(level_probs), weights, (0.9, sure, leave), shocked, np.array([-1.0])
+    )[1].tolist()
+    return told
+
+
 class TestKernels:
     def test_a_lasting_move_is_followed_by_its_share(self) -> None:
         forecasts = np.full(5000, 2.0)
@@ -195,18 +240,44 @@ class TestKernels:
     def test_a_regime_is_held_until_another_is_sure_or_it_is_all_but_ruled_out(self) -> None:
         crisis = np.array([0.1, 0.6, 0.89, 0.95, 0.5, 0.11, 0.05])
         level_probs = np.column_stack([1 - crisis, crisis])
-        _, told = hold_regimes(level_probs, np.eye(2), 0.9, np.array([-1.0]))
-        assert told.tolist() == [0, 0, 0, 1, 1, 1, 0]
+        assert told_of(level_probs) == [0, 0, 0, 1, 1, 1, 0]
+
+    def test_a_shock_is_a_crisis_at_once_and_the_usual_rule_ends_it(self) -> None:
+        crisis = np.array([0.0, 0.0, 0.0, 0.3, 0.2, 0.05, 0.0])
+        level_probs = np.column_stack([1 - crisis, crisis])
+        assert told_of(level_probs, shocks=[2]) == [0, 0, 1, 1, 1, 0, 0]
+        assert told_of(level_probs, shocks=[2, 5]) == [0, 0, 1, 1, 1, 1, 0]
+
+    def test_without_a_shock_a_crisis_has_to_be_surer_than_any_other_regime(self) -> None:
+        crisis = np.array([0.0, 0.0, 0.93, 0.96, 0.93, 0.5, 0.0])
+        level_probs = np.column_stack([1 - crisis, 0.6 * crisis, 0.4 * crisis])
+        assert told_of(level_probs[:, [0, 2, 1]], sure=0.99) == [0, 0, 1, 1, 1, 1, 0]
+        level_probs = np.column_stack([1 - crisis, 0 * crisis, crisis])
+        assert told_of(level_probs, sure=0.95) == [0, 0, 1, 2, 2, 2, 0]
+
+    def test_a_crisis_ends_when_it_is_ruled_out(self) -> None:
+        crisis = np.array([0.0, 0.95, 0.5, 0.05, 0.02, 0.009])
+        level_probs = np.column_stack([1 - crisis, crisis])
+        assert told_of(level_probs, leave=0.01) == [0, 1, 1, 1, 1, 0]
+
+    def test_an_unknown_row_is_no_regime_even_in_a_shock(self) -> None:
+        level_probs = np.array([[1.0, 0.0], [np.nan, np.nan], [1.0, 0.0]])
+        assert told_of(level_probs, shocks=[1]) == [0, -1, 0]
+
+    def test_what_has_just_happened_is_judged_without_the_drift(self) -> None:
+        recent, drift = np.array([1.0, 2.0, 2.0, np.nan]), np.array([0.0, 0.0, 0.5, 0.0])
+        assert recent_shocks(recent, drift, 2.0).tolist() == [False, True, False, False]
 
     def test_merging_adds_up_the_levels_of_a_regime(self) -> None:
         level_probs = np.random.default_rng(0).dirichlet(np.ones(4), 50)
         weights = np.array([[1, 0], [0.5, 0.5], [0, 1], [0, 1]])
-        probs, _ = hold_regimes(level_probs, weights, 0.9, np.array([-1.0]))
+        none = np.zeros(50, np.bool_)
+        probs, _ = hold_regimes(level_probs, weights, (0.9, 0.9, 0.1), none, np.array([-1.0]))
         np.testing.assert_allclose(probs, level_probs @ weights)
 
     def test_nobody_needs_to_be_sure_where_everything_is_allowed(self) -> None:
         level_probs = np.random.default_rng(0).dirichlet(np.ones(2), 500)
-        assert learn_to_hold(level_probs, np.eye(2), 500) == 0.5
+        assert learn_to_hold(level_probs, np.eye(2), 500) == (0.5, 0.5, 0.5)
 
     def test_stays_are_counted_run_by_run(self) -> None:
         told = np.array([0, 0, 1, 1, 1, 0], np.int8)

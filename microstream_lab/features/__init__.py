@@ -22,6 +22,7 @@ from microstream_lab.features.relative import (
 from microstream_lab.features.returns import DownsideShare, EwmaVolatility, RealisedVolatility
 from microstream_lab.features.seed import LogReturn, Range, RelativeVolume
 from microstream_lab.features.size import MeanTradeSize
+from microstream_lab.features.span import Span
 from microstream_lab.features.spreads import CorwinSchultzSpread, RollSpread
 from microstream_lab.features.surprise import (
     BodySurprise,
@@ -61,6 +62,7 @@ __all__ = [
     "RelativeTradeSize",
     "RelativeVolume",
     "RollSpread",
+    "Span",
     "SurpriseFeature",
     "TakerImbalance",
     "TimeOfWeek",

@@ -23,7 +23,7 @@ FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "seed": ("log_return", "range", "relative_volume"),
     "liquidity": (
         *("mean_range_5", "mean_range_15", "mean_range_60", "mean_range_240", "mean_range_1440"),
-        *("activity_15", "activity_60", "time_of_week"),
+        *("activity_15", "activity_60", "span_60", "time_of_week"),
         *("log_return", "range", "relative_amihud"),
         *("range_surprise", "trades_surprise", "impact_surprise", "wick_surprise"),
         "body_surprise",

@@ -4,7 +4,8 @@ A forecast of the coming hour's volatility is the only thing watched. Its values
 dozen levels, a Gaussian HMM with one variance (hmmlearn) whose level moves to a neighbour or stays,
 and K regimes are bands of levels: calm, high and crisis hold a declared share of the training time.
 The regime told changes when another one is nearly certain. How certain is learnt on the training
-rows, from how often a regime may change.
+rows, from how often a regime may change. A crisis does not wait for certainty: it is told at once
+when the last hour was among the widest of the training, and until it is all but ruled out.
 
 Invariant: whatever is public and not named smoothed is known at its bar, and regimes are numbered
 calmest first by construction.
@@ -24,7 +25,7 @@ from microstream_lab.models.bands import merged, place_cuts, usual_shares
 from microstream_lab.models.em import FastGaussianHMM
 from microstream_lab.models.filter import RegimeFilter, sequence_steps
 from microstream_lab.models.forecast import VolatilityForecast
-from microstream_lab.models.holding import LevelTracker, learn_to_hold, mean_stays
+from microstream_lab.models.holding import LevelTracker, learn_shocks, learn_to_hold, mean_stays
 from microstream_lab.models.kernels.levels import hold_regimes, without_drift
 from microstream_lab.models.starts import neighbour_moves, sticky_transitions
 from microstream_lab.models.tracking import FloatArray, Regimes
@@ -62,20 +63,27 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         training put them, 1 makes regimes relative.
     drift_days : float
         Half-life of that mean, in days of bars.
+    shock : int, optional
+        Column that tells how far the price has gone lately; its extremes are shocks, and the last
+        regime is told at once. Without it the last regime is entered and left like the others.
+    shock_share : float
+        Share of the training rows that are shocks.
 
     Attributes
     ----------
     forecast_ : VolatilityForecast
-    center_ : float
-        Mean forecast in training.
+    center_, mean_ : float
+        Mean forecast in training, and the mean that drift is told from as the training left it.
     startprob_, transmat_, means_, covars_ : ndarray
         The chain of levels, as of a Gaussian HMM with one feature: the forecast, drift taken out.
     weights_ : ndarray of shape (n_levels, K)
         Share of each level that belongs to each regime.
     cuts_ : ndarray of shape (K - 1,)
         Forecasts that divide the regimes.
-    enter_ : float
-        Probability at which another regime is told.
+    bounds_ : Bounds
+        Probabilities at which another regime is told.
+    shocks_ : Shocks
+        What a shock is.
     regime_means_ : ndarray of shape (K, n_features)
         Mean of the standardised features by regime.
     occupancy_, stays_ : ndarray of shape (K,)
@@ -101,6 +109,8 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         move: float = 0.3,
         drift_share: float = 0.3,
         drift_days: float = 60.0,
+        shock: int | None = None,
+        shock_share: float = 0.0225,
     ) -> None:
         self.n_regimes = n_regimes
         self.shares = shares
@@ -112,6 +122,8 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         self.move = move
         self.drift_share = drift_share
         self.drift_days = drift_days
+        self.shock = shock
+        self.shock_share = shock_share
 
     def fit(
         self,
@@ -151,7 +163,12 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
                 f"expected enough for {self.n_levels} levels"
             )
         self.center_ = float(forecasts.mean())
-        heights = self.without_drift(forecasts, np.array([self.center_]))
+        mean = np.array([self.center_])
+        heights = self.without_drift(forecasts, mean)
+        self.mean_ = float(mean[0])
+        drift = forecasts - heights
+        self.shocks_ = learn_shocks(self.shock, self.shock_share, rows, forecasts, drift)
+        shocks = self.shocks_.told(self.shocks_.recent(rows), drift)
         self._divide(heights)
         self.cuts_ = place_cuts(heights, shares)
         steps = sequence_steps(lengths)
@@ -160,8 +177,10 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         own = np.searchsorted(self.cuts_, self.means_[:, 0])
         self.weights_ = merged(level_probs, bands, np.eye(len(shares))[own])
         allowed = self.switches_per_hour * len(rows) / self.hour
-        self.enter_ = learn_to_hold(level_probs, self.weights_, allowed)
-        probs, regimes = hold_regimes(level_probs, self.weights_, self.enter_, np.array([-1.0]))
+        known = None if self.shock is None else shocks
+        self.bounds_ = learn_to_hold(level_probs, self.weights_, allowed, known)
+        merging = self.weights_, tuple(self.bounds_)
+        probs, regimes = hold_regimes(level_probs, *merging, shocks, np.array([-1.0]))
         self.occupancy_ = probs.mean(axis=0)
         self.regime_means_ = probs.T @ rows / probs.sum(axis=0)[:, None]
         self.stays_ = mean_stays(regimes, len(shares))
@@ -210,7 +229,8 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         return {
             "kind": "levels",
             "cuts": self.cuts_.tolist(),
-            "enter": self.enter_,
+            **self.bounds_._asdict(),
+            "shocks": None if self.shock is None else self.shocks_._asdict(),
             "weights": self.weights_.tolist(),
             "forecast": {
                 "intercept": forecast.intercept_,

@@ -163,14 +163,14 @@ def walk_through_crises(
 
 
 def crises_table(crises: Mapping[str, Crises]) -> pd.DataFrame:
-    """One row an estimate, values only: events, those found and covered, delay, false alarms."""
+    """One row an estimate, values only: events met in time, begun then, delay, false alarms."""
     rows = {}
     for name, each in crises.items():
         value = each.table["value"]
         rows[name] = {
             "events": len(each.events),
-            "found": int(each.events["delay_min"].notna().sum()),
-            "in crisis then": int(each.events["covered"].sum()),
+            "in time": int(each.events["covered"].sum()),
+            "begins within": int(each.events["delay_min"].notna().sum()),
             "mean delay, min": value["delay_min"],
             "crisis share inside": value["crisis_share"],
             "false episodes": int(value["false_episodes"]),

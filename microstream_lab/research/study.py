@@ -54,8 +54,7 @@ class Study:
 
     ``recipes`` are feature sets of bundles, or ``default``; ``groups`` are of
     :func:`microstream_lab.research.lineup.lineup`; ``refit`` is the time between refits,
-    ``crisis_train`` and ``crisis_refit`` those of the crises; bundles, which take longer to fit,
-    are refitted for them every ``crisis_bundle_refit``.
+    ``crisis_train`` and ``crisis_refit`` those of the crises, where the first recipe is judged.
     """
 
     recipes: Sequence[str] = ("default", "seed")
@@ -63,7 +62,6 @@ class Study:
     refit: Span = "30D"
     crisis_train: Span = "365D"
     crisis_refit: Span = "30D"
-    crisis_bundle_refit: Span = "182D"
     crisis_since: str = "2020-01-01"
 
 
@@ -109,16 +107,14 @@ def study_tasks(
     own = recipe_trainers(study.recipes)
     everybody = own | lineup(study.groups)
     steady = {name: each for name, each in everybody.items() if _is_cheap(name)}
-    refitted = dict(list(own.items())[:1]) | steady
+    first = dict(list(own.items())[:1])
+    refitted = first | steady
     parts: list[Part] = [partial(_once, market, name, each) for name, each in everybody.items()]
     parts += [partial(_walked, market, name, each, study.refit) for name, each in refitted.items()]
     parts += [partial(_seeds, market, name, each) for name, each in own.items()]
     if five is not None and events is not None:
-        alarms = lineup(("ewma", "har"), (CRISIS_SHARES,)) | own
-        parts += [
-            partial(_crises, five, events, name, each, study, rare=name in own)
-            for name, each in alarms.items()
-        ]
+        alarms = lineup(("ewma", "har"), (CRISIS_SHARES,)) | first
+        parts += [partial(_crises, five, events, study, *alarm) for alarm in alarms.items()]
     return parts
 
 
@@ -169,13 +165,11 @@ def _contest(name: str, signals: pd.DataFrame, bars: pd.DataFrame) -> pd.DataFra
 def _crises(
     five: pd.DataFrame,
     events: pd.DataFrame,
+    study: Study,
     name: str,
     trainer: Trainer,
-    study: Study,
-    rare: bool,
 ) -> Tables:
-    refit = study.crisis_bundle_refit if rare else study.crisis_refit
-    windows = (study.crisis_train, refit)
+    windows = (study.crisis_train, study.crisis_refit)
     met = walk_through_crises(five, events, {name: trainer}, *windows, since=study.crisis_since)
     return {CRISES: crises_table(met)}
 

@@ -13,7 +13,7 @@ from microstream_lab.compiled import compiled
 from microstream_lab.models.kernels.chain import filter_rows, gaussian_log_densities
 from microstream_lab.models.kernels.forecasting import forecast_rows
 from microstream_lab.models.kernels.forest import summed_depths
-from microstream_lab.models.kernels.levels import hold_regimes, without_drift
+from microstream_lab.models.kernels.levels import hold_regimes, recent_shocks, without_drift
 
 __all__ = ["judge_levels", "judge_row"]
 
@@ -73,8 +73,8 @@ def judge_levels(  # type: ignore[no-untyped-def]
     max_hole,
     forecast,
     drift,
-    weights,
-    enter,
+    shock,
+    merging,
     state,
     probs,
     dims,
@@ -90,17 +90,22 @@ def judge_levels(  # type: ignore[no-untyped-def]
         What :func:`forecast_rows` takes.
     drift : tuple
         Factor, share and center of :func:`without_drift`.
-    weights, enter
-        See :func:`hold_regimes`.
+    shock : tuple
+        Column of the row, its scale, and the cut of :func:`recent_shocks`.
+    merging : tuple
+        Weights and bounds of :func:`hold_regimes`.
     state : array of shape (n_levels + 3,)
         The filter's state, the forecast's mean, and the regime held.
     probs : array of shape (n_regimes,), written
         Filtered probabilities of the regimes, NaN if a feature is.
     """
     row = _scaled(raw, scaling, dims)
-    heights = without_drift(forecast_rows(row, *forecast), *drift, state[-2:-1])
+    forecasts = forecast_rows(row, *forecast)
+    heights = without_drift(forecasts, *drift, state[-2:-1])
+    column, scale, cut = shock
+    shocks = recent_shocks(row[:, column] * scale, forecasts - heights, cut)
     densities = gaussian_log_densities(heights.reshape(1, 1), *emission)
     level_probs, _ = filter_rows(densities, np.full(1, step), *chain, max_hole, state[:-2])
-    merged, regimes = hold_regimes(level_probs, weights, enter, state[-1:])
+    merged, regimes = hold_regimes(level_probs, *merging, shocks, state[-1:])
     probs[:] = merged[0]
     return _depth(row, forest, dims, cut_dims), regimes[0]

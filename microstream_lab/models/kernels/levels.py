@@ -1,4 +1,4 @@
-"""What the level model does to forecasts: take drift out of them, and hold on to a regime."""
+"""What the level model does to forecasts: take drift out, see shocks, and hold on to a regime."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from microstream_lab.compiled import compiled
 
-__all__ = ["hold_regimes", "without_drift"]
+__all__ = ["hold_regimes", "recent_shocks", "without_drift"]
 
 
 @compiled
@@ -24,14 +24,27 @@ def without_drift(forecasts, factor, share, center, state):  # type: ignore[no-u
 
 
 @compiled
-def hold_regimes(level_probs, weights, enter, state):  # type: ignore[no-untyped-def]
+def recent_shocks(recent, drift, cut):  # type: ignore[no-untyped-def]
+    """Whether what has just happened, drift taken out, reaches `cut`; never where it is unknown."""
+    shocks = np.zeros(len(recent), np.bool_)
+    for t in range(len(recent)):
+        shocks[t] = recent[t] - drift[t] >= cut
+    return shocks
+
+
+@compiled
+def hold_regimes(level_probs, weights, bounds, shocks, state):  # type: ignore[no-untyped-def]
     """Probabilities ``(n_rows, K)`` merged from those of the levels, and the regime held, or -1.
 
-    The regime changes once another one's probability reaches `enter`, or its own falls below
+    ``bounds`` are `enter`, `sure` and `leave`. The last regime is entered at once by a shock, and
+    without one when its probability reaches `sure`; it is left below `leave`. Of the others,
+    another one is told once its probability reaches `enter`, or that of the regime held falls below
     ``1 - enter``. ``state[0]`` is the regime held, -1 before the first.
     """
+    enter, sure, leave = bounds
     n_rows, n_levels = level_probs.shape
     n_regimes = weights.shape[1]
+    last = n_regimes - 1
     probs, regimes = np.empty((n_rows, n_regimes)), np.empty(n_rows, np.int8)
     for t in range(n_rows):
         best = 0
@@ -40,13 +53,22 @@ def hold_regimes(level_probs, weights, enter, state):  # type: ignore[no-untyped
             for level in range(n_levels):
                 mass += level_probs[t, level] * weights[level, k]
             probs[t, k] = mass
-            if mass > probs[t, best]:
+            if k < last and mass > probs[t, best]:
                 best = k
         if np.isnan(probs[t, 0]):
             regimes[t] = -1
             continue
-        held = int(state[0])
-        if held < 0 or probs[t, best] >= enter or probs[t, held] < 1.0 - enter:
+        held, crisis = int(state[0]), probs[t, last]
+        if crisis > probs[t, best]:
+            # What may be a crisis, and nobody is sure of, is no calmer than the regime before it.
+            best = last - 1
+        if shocks[t] or (held != last and crisis >= sure):
+            state[0] = last
+        elif held < 0:
+            state[0] = last if crisis > 0.5 else best
+        elif held == last:
+            state[0] = best if crisis < leave else last
+        elif probs[t, held] < 1.0 - enter or probs[t, best] >= enter:
             state[0] = best
         regimes[t] = int(state[0])
     return probs, regimes
