@@ -116,12 +116,12 @@ def latency(broker: Broker, home: Path) -> str:
         workers.add()
         reading.start()
         publisher = BarPublisher(settings)
-        size = int(RATE * EVERY_S)
-        publisher.publish(bars[:size])
-        while not seen:  # the worker has joined and compiled what it needs
+        first, size = len(SYMBOLS), int(RATE * EVERY_S)
+        publisher.publish(bars[:first])
+        while len(seen) < first:  # the worker has joined, compiled, and loaded every bundle
             time.sleep(0.05)
         due = time.perf_counter()
-        for begin in range(size, len(bars), size):
+        for begin in range(first, len(bars), size):
             now = time.perf_counter()
             for bar in bars[begin : begin + size]:
                 sent[bar.symbol, bar.open_time] = now

@@ -15,10 +15,12 @@ from microstream_lab.errors import BusError
 from microstream_lab.market.offline import require_allowed
 from microstream_lab.settings import Settings
 
-__all__ = ["Complaints", "client_options", "require_broker", "require_library"]
+__all__ = ["PROMPT_MS", "Complaints", "client_options", "require_broker", "require_library"]
 
 log = logging.getLogger(__name__)
 
+PROMPT_MS: Final = 5
+"""A broker answers a reader of committed messages no sooner, should a commit be all that is new."""
 _ANSWER_S: Final = 5.0
 _LOOK_S: Final = 0.25
 

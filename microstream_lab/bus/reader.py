@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
-from microstream_lab.bus.connection import client_options, require_library
+from microstream_lab.bus.connection import PROMPT_MS, client_options, require_library
 from microstream_lab.bus.records import Incoming, incoming
 from microstream_lab.bus.topics import require_topics
 from microstream_lab.settings import Settings
@@ -113,7 +113,7 @@ def committed_consumer(settings: Settings, group: str = "microstream-readers") -
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
-            fetch_wait_max_ms=50,
+            fetch_wait_max_ms=PROMPT_MS,
         )
     )
 

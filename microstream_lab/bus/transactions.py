@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from microstream_lab.bus.connection import client_options
+from microstream_lab.bus.connection import PROMPT_MS, client_options
 from microstream_lab.bus.records import Outgoing
 from microstream_lab.errors import BusError
 from microstream_lab.settings import Settings
@@ -76,6 +76,8 @@ class Transactions:
                 transaction_timeout_ms=int(timeout_s * 1_000),
                 compression_type="lz4",
                 linger_ms=0,
+                # The next transaction begins while the broker still marks the end of the last one.
+                retry_backoff_ms=PROMPT_MS,
             )
         )
         self.patiently(lambda: self._producer.init_transactions(_TRY_S))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from microstream_lab.bus.connection import client_options, require_library
+from microstream_lab.bus.connection import PROMPT_MS, client_options, require_library
 from microstream_lab.bus.reader import history
 from microstream_lab.bus.records import Incoming, Outgoing, incoming
 from microstream_lab.bus.topics import missing_topic
@@ -143,7 +143,7 @@ class Transform:
                 session_timeout_ms=int(options.session_s * 1_000),
                 heartbeat_interval_ms=int(options.session_s * 300),
                 max_poll_interval_ms=int(options.longest_pause_s * 1_000),
-                fetch_wait_max_ms=50,
+                fetch_wait_max_ms=PROMPT_MS,
             )
         )
         self._consumer.subscribe(
