@@ -118,11 +118,10 @@ class Transactions:
         self._producer.purge()
 
     def _produce(self, message: Outgoing) -> None:
+        headers = list(message.headers) or None
         while True:
             try:
-                self._producer.produce(
-                    message.topic, message.value, message.key, headers=list(message.headers)
-                )
+                self._producer.produce(message.topic, message.value, message.key, headers=headers)
                 return
             except BufferError:
                 self._producer.poll(_PAUSE_S)
