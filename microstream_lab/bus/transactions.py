@@ -118,7 +118,7 @@ class Transactions:
         self._producer.purge()
 
     def _produce(self, message: Outgoing) -> None:
-        headers = list(message.headers) or None
+        headers: Any = list(message.headers) or None
         while True:
             try:
                 self._producer.produce(message.topic, message.value, message.key, headers=headers)
