@@ -30,6 +30,19 @@ def test_bars_come_from_the_store_between_start_and_end(settings: Settings) -> N
     pd.testing.assert_frame_equal(loaded, bars[10:20], check_categorical=False)
 
 
+def test_bars_recorded_long_after_a_history_are_left_out_unless_asked_for(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    history, today = make_bars(50), make_bars(4)
+    today.index += pd.Timedelta(days=900)
+    for bars in (history, today):
+        Store(settings.store_path).write_bars(bars)
+    loaded = load_bars(*SERIES, settings=settings)
+    pd.testing.assert_frame_equal(loaded, history, check_categorical=False)
+    assert "4 bars beyond a hole are left out" in caplog.text
+    assert len(load_bars(*SERIES, start=history.index[0], settings=settings)) == 54
+
+
 def test_bars_of_a_folder_are_those_of_the_store_after_importing_it(settings: Settings) -> None:
     bars = make_bars(50, market="um")
     write_klines(bars, settings.path("data", "btc"))

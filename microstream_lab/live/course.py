@@ -62,6 +62,8 @@ class Course:
         Bars closed and trades taken since the beginning.
     is_live : bool
         Whether history is there and bars are coming.
+    keeper : Keeper
+        What is on its way into the store.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Course:
         self._options, self._settings = options, settings
         self._store, self._tell = store, tell
         keeps = options.stores and options.source != "replay"
-        self._keeper = Keeper(store if keeps else None)
+        self.keeper = Keeper(store if keeps else None)
         self._scorer = Scorer(options.window + _WARM_UP)
         self._step = interval_us(options.interval)
         self.series = options.series
@@ -85,17 +87,12 @@ class Course:
         self._is_at_hand = False
         self.n_bars, self.n_trades, self.is_live = 0, 0, False
 
-    @property
-    def n_unstored(self) -> int:
-        """How many bars and gaps are not in the store that should be."""
-        return self._keeper.n_waiting
-
     async def run(self) -> None:
         """Run until cancelled, or until a replay is over."""
         stored = self._run_from_store
         ways = {"replay": stored, "store": stored, "bus": self._run_from_bus}
         work = ways.get(self._options.source, self._run_from_exchange)
-        await together(work(), self._beside(), last=self._keeper.flush)
+        await together(work(), self._beside(), last=self.keeper.flush)
 
     async def _run_from_store(self) -> None:
         options = self._options
@@ -132,7 +129,7 @@ class Course:
         bus = Following(self._settings, self.series, self._n_kept)
         async for tidings, scored in bus:
             self.n_bars, self.is_live = bus.n_new, True
-            self._keeper.add(scored)
+            self.keeper.add(scored)
             self._tell(tidings)
 
     async def _run_from_exchange(self) -> None:
@@ -258,7 +255,7 @@ class Course:
             scored = await in_thread("scoring repaired bars", scorer.take, bars)
         self.n_bars += sum(bar.open_time > newest for bar in bars)
         drift = self._drift.take(scored)
-        self._keeper.add([*gaps, *scored, *drift])
+        self.keeper.add([*gaps, *scored, *drift])
         # How a first bar finds its beginning is no gap of anybody's making.
         seen = (gap for gap in gaps if gap.cause != "start")
         self._tell([*seen, *scored, *map(told, drift)])
@@ -267,9 +264,9 @@ class Course:
         """Once a second: store what there is, and look for a new bundle."""
         while True:
             await asyncio.sleep(_EVERY_S)
-            problem = await self._keeper.flush()
+            problem = await self.keeper.flush()
             self._say_once("keeper", problem and f"not stored yet: {problem}", "error")
-            if n := self._keeper.n_dropped:
+            if n := self.keeper.n_dropped:
                 self._say_once(
                     "dropped", f"{n:,} bars will never be stored: too many wait", "error"
                 )

@@ -42,11 +42,13 @@ class Keeper:
     ----------
     n_dropped : int
         How many were.
+    n_taken : int
+        How many bars and gaps were to be stored so far.
     """
 
     def __init__(self, store: Store | None, most: int = _MOST) -> None:
         self.store = store
-        self.n_dropped = 0
+        self.n_dropped = self.n_taken = 0
         self._most = most
         self._waiting: deque[Kept] = deque()
         self._n_written = 0
@@ -56,11 +58,18 @@ class Keeper:
         """How many bars and gaps are not stored yet."""
         return len(self._waiting)
 
+    @property
+    def n_settled(self) -> int:
+        """How many of those taken wait no more."""
+        return self.n_taken - len(self._waiting)
+
     def add(self, tidings: Iterable[Kept]) -> None:
         """Have these stored with the next :meth:`flush`."""
         if self.store is None:
             return
+        n_before = len(self._waiting)
         self._waiting.extend(tidings)
+        self.n_taken += len(self._waiting) - n_before
         while len(self._waiting) > self._most:
             self._waiting.popleft()
             if self._n_written:

@@ -22,7 +22,7 @@ from microstream_lab.live.bulletin import Bulletin, Phase
 from microstream_lab.live.course import Course
 from microstream_lab.live.drift_desk import OnDrift
 from microstream_lab.live.options import CourseOptions
-from microstream_lab.live.session_status import SessionStatus
+from microstream_lab.live.session_status import SessionStatus, told_of
 from microstream_lab.live.sources import SOURCES, SourceName
 from microstream_lab.live.state import MonitorState, Picture
 from microstream_lab.live.tidings import Tiding
@@ -66,14 +66,11 @@ class LiveSession:
         Of replays and of the simulated market, as a factor of real time.
     start, end : time, optional
         Of a replay.
-    seed : int
-        Of the simulated market.
-    settings : Settings, optional
-        Loaded if not given.
+    seed, settings : int, Settings, optional
+        Of the simulated market; the user's own.
     on_drift : callable, optional
-        Called with a :class:`DriftReport` whenever a drift alarm begins, in a thread of its own; by
-        default a training is asked for if ``DRIFT_REQUESTS_TRAINING`` is set, though never by a
-        replay.
+        Called with a :class:`DriftReport` when a drift alarm begins, in a thread of its own; by
+        default asks for a training if ``DRIFT_REQUESTS_TRAINING`` is set, but never in a replay.
 
     Notes
     -----
@@ -205,7 +202,9 @@ class LiveSession:
     ) -> None:
         self.stop()
 
-    def wait(self, bars: int | None = None, timeout_s: float | None = None) -> int:
+    def wait(
+        self, bars: int | None = None, timeout_s: float | None = None, stored: bool = False
+    ) -> int:
         """Wait until `bars` bars have closed since the start, or until the session has ended.
 
         Parameters
@@ -213,7 +212,9 @@ class LiveSession:
         bars : int, optional
             How many; None waits for the end.
         timeout_s : float, optional
-            How long at most.
+            How long at most, and for the store as long again.
+        stored : bool
+            Whether to wait as well until those bars are in the store, where they are to be.
 
         Returns
         -------
@@ -227,27 +228,16 @@ class LiveSession:
         """
         course, bulletin = self._course, self._bulletin
         bulletin.wait(lambda: bars is not None and course.n_bars >= bars, timeout_s)
+        if stored:
+            due = course.keeper.n_taken
+            bulletin.wait(lambda: course.keeper.n_settled >= due, timeout_s)
         if bulletin.failure is not None:
             raise bulletin.failure
         return course.n_bars
 
     def status(self) -> SessionStatus:
         """How it is doing."""
-        picture = self.picture()
-        model, health = picture.model, picture.health
-        return SessionStatus(
-            self._bulletin.phase,
-            *self._course.series,
-            bars=self._course.n_bars,
-            trades=self._course.n_trades,
-            gaps_open=health.gaps_open,
-            gaps_repaired=health.gaps_repaired,
-            reconnects=health.reconnects,
-            version=(model.version or model.bundle_id) if model else "",
-            provisional=bool(model and model.provisional),
-            error=str(self._bulletin.failure or ""),
-            abandoned=self._bulletin.abandoned,
-        )
+        return told_of(self._course, self._bulletin, self.picture())
 
     def picture(self) -> Picture:
         """What is to be seen at this moment; a copy that nothing changes."""
@@ -279,8 +269,8 @@ class LiveSession:
 
     def _enter(self, phase: Phase, failure: MicrostreamError | None = None) -> None:
         """The end, whoever is the first to say so."""
-        unstored = self._course.n_unstored
-        left = [f"{unstored:,} bars that are not stored"] if unstored else []
+        n = self._course.keeper.n_waiting
+        left = [f"{n:,} bars that are not stored"] if n else []
         if self._bulletin.end(phase, failure, (*self._background.under_way, *left)):
             with self._turn:
                 if self._running.get(self._options.series) is self:

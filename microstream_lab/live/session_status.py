@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-__all__ = ["SessionStatus"]
+if TYPE_CHECKING:
+    from microstream_lab.live.bulletin import Bulletin
+    from microstream_lab.live.course import Course
+    from microstream_lab.live.state import Picture
+
+__all__ = ["SessionStatus", "told_of"]
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
@@ -29,3 +36,21 @@ class SessionStatus(msgspec.Struct, frozen=True):
     provisional: bool
     error: str = ""
     abandoned: tuple[str, ...] = ()
+
+
+def told_of(course: Course, bulletin: Bulletin, picture: Picture) -> SessionStatus:
+    """How a session with this course and bulletin is doing, by the picture of the moment."""
+    model, health = picture.model, picture.health
+    return SessionStatus(
+        bulletin.phase,
+        *course.series,
+        bars=course.n_bars,
+        trades=course.n_trades,
+        gaps_open=health.gaps_open,
+        gaps_repaired=health.gaps_repaired,
+        reconnects=health.reconnects,
+        version=(model.version or model.bundle_id) if model else "",
+        provisional=bool(model and model.provisional),
+        error=str(bulletin.failure or ""),
+        abandoned=bulletin.abandoned,
+    )

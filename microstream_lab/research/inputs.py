@@ -6,9 +6,13 @@ that is thrown away; the user's own store is only read.
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from microstream_lab.errors import DataError
@@ -19,6 +23,10 @@ from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
 __all__ = ["load_bars", "series_there"]
+
+log = logging.getLogger(__name__)
+
+_LONG_HOLE: Final = np.timedelta64(7, "D")
 
 
 def load_bars(
@@ -37,7 +45,9 @@ def load_bars(
     symbol, interval, market : str
         The series.
     start, end : date, str or int of microseconds, optional
-        First moment and the moment to stop before, UTC; everything there is by default.
+        First moment and the moment to stop before, UTC. Without a first moment the bars begin and
+        end where a week or more is missing, and of such stretches the longest is taken: a few bars
+        recorded today are no part of a history that ended long ago. What is left out is logged.
     data_dir : Path or str, optional
         A kline file, a folder of them or a glob, to read instead of the store; relative to the
         home folder.
@@ -59,7 +69,18 @@ def load_bars(
     if bars.empty:
         asked = f"bars of {symbol} {interval} ({market}) from {start or 'the first'}"
         raise DataError(source, "none", f"{asked} to {end or 'the last'}{hint}")
-    return bars
+    return bars if start is not None else _longest_stretch(bars)
+
+
+def _longest_stretch(bars: pd.DataFrame) -> pd.DataFrame:
+    """The bars between two long holes, where there are the most."""
+    times = pd.DatetimeIndex(bars.index)
+    edges = [0, *np.flatnonzero(np.diff(times) >= _LONG_HOLE) + 1, len(bars)]
+    first, last = max(pairwise(edges), key=lambda edge: edge[1] - edge[0])
+    if n_left := len(bars) - (last - first):
+        taken = f"{times[first]:%Y-%m-%d} to {times[last - 1]:%Y-%m-%d}"
+        log.warning("%d bars beyond a hole are left out; taken are those of %s", n_left, taken)
+    return bars.iloc[first:last]
 
 
 def series_there(store: Store) -> str:
