@@ -87,12 +87,11 @@ class _Counter:
 
 def latency(broker: Broker, home: Path) -> str:
     """Bars at a steady rate, and when their signals can be read."""
-    from bus import bus_settings, interleaved, market_of, put_bundles
+    from bus import TopicReader, bus_settings, interleaved, market_of, put_bundles
     from bus_chaos import Workers
 
     from microstream_lab.bus.messages import decode_signal
     from microstream_lab.bus.publisher import BarPublisher
-    from microstream_lab.bus.reader import TopicReader
     from microstream_lab.bus.topics import ensure_topics
 
     settings = bus_settings(broker, home, kafka_partitions=12)
@@ -108,7 +107,7 @@ def latency(broker: Broker, home: Path) -> str:
             while not ended.is_set():
                 for message in reader.read(0.5):
                     now = time.perf_counter()
-                    signal = decode_signal(message.value)
+                    signal = decode_signal(message.value())
                     seen[signal.symbol, signal.open_time] = now
 
     reading = threading.Thread(target=read, daemon=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -18,14 +19,15 @@ from broker import Broker
 
 if not os.environ.get("CI"):
     pytest.importorskip("confluent_kafka", reason="needs the extra kafka")
-from confluent_kafka import Producer
+from confluent_kafka import OFFSET_BEGINNING, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from factories import make_bars
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.bus.connection import client_options, require_broker
 from microstream_lab.bus.messages import decode_bar, decode_signal
-from microstream_lab.bus.reader import TopicReader
+from microstream_lab.bus.reader import arrived, committed_consumer
+from microstream_lab.bus.topics import require_topics
 from microstream_lab.bus.transform import TransformOptions
 from microstream_lab.engine import Engine
 from microstream_lab.live.worker import Worker
@@ -81,6 +83,38 @@ def single_process(bundle: ModelBundle, bars: Sequence[Bar]) -> dict[tuple[str, 
         (bar.symbol, bar.open_time): engines.setdefault(bar.symbol, Engine(bundle)).update(bar)
         for bar in bars
     }
+
+
+class TopicReader:
+    """Reads all partitions of a topic from their beginnings, committed messages only."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        n_partitions = require_topics(settings, topic)[topic]
+        self._consumer = committed_consumer(settings)
+        parts = [TopicPartition(topic, each, OFFSET_BEGINNING) for each in range(n_partitions)]
+        self._consumer.assign(parts)
+
+    def read(self, timeout_s: float = 0.1) -> list[Any]:
+        """The messages that have come; none if none came in time."""
+        found = arrived(self._consumer, 5_000, timeout_s)
+        return [each for each in found if each.error() is None]
+
+    def messages(self, n: int, timeout_s: float) -> Iterator[Any]:
+        """The next `n` messages; fewer if time is up."""
+        until = time.monotonic() + timeout_s
+        while n > 0 and time.monotonic() < until:
+            for message in self.read():
+                n -= 1
+                yield message
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def read_signals(settings: Settings, n: int, timeout_s: float = 60.0) -> list[Signal]:

@@ -20,11 +20,10 @@ from typing import Self
 from uuid import uuid4
 
 from broker import Broker
-from bus import bus_settings, interleaved, market_of, put_bundles, single_process
+from bus import TopicReader, bus_settings, interleaved, market_of, put_bundles, single_process
 from cut import Proxy
 
 from microstream_lab.bus.messages import decode_signal
-from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.topics import ensure_topics
 from microstream_lab.live.postman import Postman
 from microstream_lab.schema import Bar
@@ -114,7 +113,7 @@ class Listener:
     def _listen(self) -> None:
         while not self._ended.is_set():
             for message in self._reader.read():
-                found = decode_signal(message.value)
+                found = decode_signal(message.value())
                 self.found[key := (found.symbol, found.open_time)] = repr(found)
                 self.times[key] += 1
 

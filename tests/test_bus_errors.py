@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from broker import PASSWORDS, Broker, free_ports
-from bus import bus_settings
+from bus import TopicReader, bus_settings
 
 from microstream_lab.bus import connection
 from microstream_lab.bus.connection import require_broker
-from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.topics import ensure_topics, require_topics
 from microstream_lab.errors import BusError, OfflineError
 from microstream_lab.settings import Settings

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from broker import Broker
 from bus import (
+    TopicReader,
     bus_settings,
     interleaved,
     market_of,
@@ -19,7 +20,6 @@ from sweeps import until
 
 from microstream_lab.bus.partitioning import partition_of
 from microstream_lab.bus.publisher import BarPublisher
-from microstream_lab.bus.reader import TopicReader
 from microstream_lab.bus.topics import ensure_topics
 from microstream_lab.errors import BusError
 from microstream_lab.live.session import LiveSession

@@ -6,76 +6,39 @@ Invariant: a message of a transaction that was not committed is never seen.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from microstream_lab.bus.connection import PROMPT_MS, client_options, require_library
+from microstream_lab.bus.connection import PROMPT_MS, client_options
+from microstream_lab.bus.messages import decode_bar, decode_signal
 from microstream_lab.bus.records import Incoming, incoming
-from microstream_lab.bus.topics import require_topics
+from microstream_lab.errors import DataError
+from microstream_lab.schema import Bar, Signal
 from microstream_lab.settings import Settings
 
-__all__ = ["TopicReader", "commit_read", "committed_consumer", "history"]
+__all__ = ["arrived", "commit_read", "committed_consumer", "history", "record_of"]
 
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 5_000
 
 
-class TopicReader:
-    """Reads all partitions of a topic; a context manager.
+def arrived(consumer: Any, most: int, timeout_s: float) -> list[Any]:
+    """The first message as soon as it is there, and what has come with it; none if time is up."""
+    first = consumer.poll(timeout_s)
+    return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
-    Parameters
-    ----------
-    settings : Settings
-        Where the broker is.
-    topic : str
-        Whose messages, from the first that is kept.
 
-    Raises
-    ------
-    BusError
-        If the broker cannot be used, or the topic is missing.
-    """
-
-    def __init__(self, settings: Settings, topic: str) -> None:
-        require_library()
-        from confluent_kafka import OFFSET_BEGINNING, TopicPartition
-
-        n_partitions = require_topics(settings, topic)[topic]
-        self._consumer = committed_consumer(settings)
-        self._consumer.assign(
-            [TopicPartition(topic, each, OFFSET_BEGINNING) for each in range(n_partitions)]
-        )
-
-    def read(self, timeout_s: float = 0.1) -> list[Incoming]:
-        """The messages that have come; none if none came in time."""
-        return [incoming(each) for each in self._read(timeout_s)]
-
-    def _read(self, timeout_s: float) -> list[Any]:
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return []
-        found = (first, *self._consumer.consume(_BATCH, 0))
-        return [each for each in found if each.error() is None]
-
-    def messages(self, n: int, timeout_s: float) -> Iterator[Any]:
-        """The next `n` messages as the client has them, headers included; fewer if time is up."""
-        until = time.monotonic() + timeout_s
-        while n > 0 and time.monotonic() < until:
-            for message in self._read(0.1):
-                n -= 1
-                yield message
-
-    def close(self) -> None:
-        """Read no more."""
-        self._consumer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+def record_of(message: Any, settings: Settings) -> Bar | Signal | None:
+    """The bar or signal in a message; None, and a word in the log, if it holds neither."""
+    if message.error() is not None:
+        return None
+    is_bar = message.topic() == settings.kafka_raw_bars_topic
+    try:
+        return (decode_bar if is_bar else decode_signal)(message.value())
+    except DataError as error:
+        log.info("%s, offset %d: %s", message.topic(), message.offset(), error)
+        return None
 
 
 def history(

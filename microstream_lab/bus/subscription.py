@@ -5,21 +5,16 @@ Invariant: only committed messages are seen, each bar and each signal once, what
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any, Final, Self
 
-from microstream_lab.bus.messages import decode_bar, decode_signal
 from microstream_lab.bus.partitioning import partition_of
-from microstream_lab.bus.reader import committed_consumer
+from microstream_lab.bus.reader import arrived, committed_consumer, record_of
 from microstream_lab.bus.topics import require_topics
-from microstream_lab.errors import DataError
 from microstream_lab.schema import Bar, Signal, interval_us
 from microstream_lab.settings import Settings
 
 __all__ = ["Subscription"]
-
-log = logging.getLogger(__name__)
 
 _BATCH: Final = 5_000
 _TIMEOUT_S: Final = 10.0
@@ -46,8 +41,7 @@ class Subscription:
     """
 
     def __init__(self, settings: Settings, series: tuple[str, str, str], n_back: int) -> None:
-        self._series = series
-        self._bars_topic = settings.kafka_raw_bars_topic
+        self._settings, self._series = settings, series
         topics = (settings.kafka_raw_bars_topic, settings.kafka_regime_signals_topic)
         self._revisions: dict[tuple[object, ...], int] = {}
         partitions = require_topics(settings, *topics)
@@ -70,12 +64,9 @@ class Subscription:
 
     def read(self, timeout_s: float = 0.2) -> list[Bar | Signal]:
         """What has come of the series, waiting a while for the first of it."""
-        first = self._consumer.poll(timeout_s)
-        if first is None:
-            return []
         found = []
-        for message in (first, *self._consumer.consume(_BATCH, 0)):
-            record = self._record(message) if message.error() is None else None
+        for message in arrived(self._consumer, _BATCH, timeout_s):
+            record = self._record(message)
             if record is not None and self._is_news(record):
                 found.append(record)
         return found
@@ -83,14 +74,10 @@ class Subscription:
     def _record(self, message: Any) -> Bar | Signal | None:
         if message.key() != self._series[1].encode():
             return None
-        decode = decode_bar if message.topic() == self._bars_topic else decode_signal
-        try:
-            record = decode(message.value())
-        except DataError as error:
-            log.info("%s, offset %d: %s", message.topic(), message.offset(), error)
+        record = record_of(message, self._settings)
+        if record is None or (record.market, record.symbol, record.interval) != self._series:
             return None
-        is_ours = (record.market, record.symbol, record.interval) == self._series
-        return record if is_ours else None
+        return record
 
     def _is_news(self, record: Bar | Signal) -> bool:
         bundle = record.bundle_id if isinstance(record, Signal) else None

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
 from microstream_lab.bus.connection import PROMPT_MS, client_options, require_library
-from microstream_lab.bus.reader import history
+from microstream_lab.bus.reader import arrived, history
 from microstream_lab.bus.records import Incoming, Outgoing, incoming
 from microstream_lab.bus.topics import missing_topic
 from microstream_lab.bus.transactions import AbortedError, BrokenError, Transactions
@@ -180,11 +180,9 @@ class Transform:
             self._go_back({message.partition for message in messages} & self.partitions)
 
     def _poll(self, timeout_s: float) -> list[Incoming]:
-        """The first message as soon as it is there, and all that have come with it."""
-        if (first := self._consumer.poll(timeout_s)) is None:
-            return []
+        """Messages of the partitions that are ours."""
         found = []
-        for message in (first, *self._consumer.consume(self._options.batch - 1, 0)):
+        for message in arrived(self._consumer, self._options.batch, timeout_s):
             if (error := message.error()) is not None:
                 self._heed(error)
             elif message.partition() in self.partitions:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 import platform
 import threading
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from microstream_lab.bus.messages import decode_bar, decode_signal
-from microstream_lab.bus.reader import commit_read, committed_consumer
+from microstream_lab.bus.reader import commit_read, committed_consumer, record_of
 from microstream_lab.bus.topics import ensure_topics
-from microstream_lab.errors import DataError, MicrostreamError
+from microstream_lab.errors import MicrostreamError
 from microstream_lab.schema import Bar, Signal
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -92,20 +90,10 @@ class StoreSink:
 
     def _store_next(self, consumer: Any) -> None:
         messages = consumer.consume(_MOST, _GATHER_S)
-        records = self._records([each for each in messages if each.error() is None])
+        found = (record_of(message, self._settings) for message in messages)
+        records = [record for record in found if record is not None]  # dead letters tell the rest
         self._store.write_bars([each for each in records if isinstance(each, Bar)])
         self._store.write_signals([each for each in records if isinstance(each, Signal)])
         self.n_stored += len(records)
         if messages:
             commit_read(consumer)
-
-    def _records(self, messages: Sequence[Any]) -> list[Bar | Signal]:
-        """Bars and signals in messages; what is neither is among the dead letters."""
-        found: list[Bar | Signal] = []
-        for message in messages:
-            is_bar = message.topic() == self._settings.kafka_raw_bars_topic
-            try:
-                found.append((decode_bar if is_bar else decode_signal)(message.value()))
-            except DataError as error:
-                log.info("%s, offset %d: %s", message.topic(), message.offset(), error)
-        return found
