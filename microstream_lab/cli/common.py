@@ -30,6 +30,8 @@ __all__ = [
     "show_figures",
     "show_pairs",
     "show_table",
+    "status_pause_s",
+    "tell_status",
     "typed_path",
     "upper",
 ]
@@ -113,6 +115,17 @@ def typed_path(path: Path, settings: Settings) -> Path:
     if path.is_absolute() or path.exists() or any(Path.cwd().glob(str(path))):
         return path.resolve()
     return settings.path(str(path))
+
+
+def status_pause_s() -> float:
+    """Seconds between two status lines: one where somebody watches, else a minute."""
+    return 1.0 if on_terminal() else 60.0
+
+
+def tell_status(status: object, is_last: bool = False) -> None:
+    """A line that is kept up to date; where nobody watches, one more."""
+    clear = "\r\x1b[K" if on_terminal() else ""
+    typer.echo(f"{clear}{status}", nl=is_last or not on_terminal())
 
 
 def on_terminal() -> bool:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microstream_lab.cli.common import Interval, Market, load_settings, on_terminal, open_store
+from microstream_lab.cli.common import (
+    Interval,
+    Market,
+    load_settings,
+    open_store,
+    status_pause_s,
+    tell_status,
+)
 from microstream_lab.cli.serve import Port, served
 
 if TYPE_CHECKING:
@@ -19,9 +26,6 @@ if TYPE_CHECKING:
     from microstream_lab.store import Store
 
 __all__ = ["record"]
-
-_STATUS_S = 60.0
-_STATUS_S_ON_TERMINAL = 1.0
 
 
 def _known_bus(name: str | None) -> str | None:
@@ -112,17 +116,11 @@ async def _run(recorder: Recorder) -> None:
         telling.cancel()
         await asyncio.gather(telling, return_exceptions=True)
         if recorder.pipeline is not None:
-            typer.echo(f"{_clear()}{recorder.status()}")
+            tell_status(recorder.status(), is_last=True)
 
 
 async def _tell(recorder: Recorder) -> None:
-    """One line that is kept up to date; where nobody watches, one every minute."""
-    pause_s = _STATUS_S_ON_TERMINAL if on_terminal() else _STATUS_S
     while True:
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(status_pause_s())
         if recorder.pipeline is not None:
-            typer.echo(f"{_clear()}{recorder.status()}", nl=not on_terminal())
-
-
-def _clear() -> str:
-    return "\r\x1b[K" if on_terminal() else ""
+            tell_status(recorder.status())

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microstream_lab.cli.common import load_settings, on_terminal, open_store
+from microstream_lab.cli.common import load_settings, open_store, status_pause_s, tell_status
 
 if TYPE_CHECKING:
     from microstream_lab.live.worker import Worker
 
 __all__ = ["worker"]
-
-_STATUS_S = 60.0
-_STATUS_S_ON_TERMINAL = 1.0
 
 
 def worker(
@@ -58,14 +55,9 @@ def worker(
     finally:
         ended.set()
         telling.join()
-        typer.echo(f"{_clear()}{made.status()}")
+        tell_status(made.status(), is_last=True)
 
 
 def _tell(made: Worker, ended: threading.Event) -> None:
-    """One line that is kept up to date; where nobody watches, one every minute."""
-    while not ended.wait(_STATUS_S_ON_TERMINAL if on_terminal() else _STATUS_S):
-        typer.echo(f"{_clear()}{made.status()}", nl=not on_terminal())
-
-
-def _clear() -> str:
-    return "\r\x1b[K" if on_terminal() else ""
+    while not ended.wait(status_pause_s()):
+        tell_status(made.status())
