@@ -22,6 +22,9 @@ __all__ = ["Following"]
 
 Series = tuple[str, str, str]
 
+_UNKNOWN: Final = nan
+"""The threshold of a bundle that this registry does not have."""
+
 
 class Following:
     """Joins bars and signals of one series.
@@ -99,6 +102,3 @@ class Following:
             return chosen.told(signal.open_time)
         features, n_regimes = tuple(signal.features), len(signal.filtered_probs)
         return Model(signal.bundle_id, "", n_regimes, features, _UNKNOWN, signal.open_time)
-
-
-_UNKNOWN: Final = nan

@@ -87,7 +87,7 @@ class ServedFile:
             with self._translating():
                 yield session
             is_well = True
-        except Exception:
+        except Exception:  # of the call, not of the session; an interrupt may have split an answer
             is_well = True
             raise
         finally:
