@@ -17,6 +17,7 @@ from microstream_lab.live import figure
 from microstream_lab.live.alerts import Alert
 from microstream_lab.live.ink import ink_of
 from microstream_lab.live.live_figure import LiveFigure
+from microstream_lab.live.page_words import hear_while_busy
 from microstream_lab.live.panel import Panel
 from microstream_lab.live.state import Picture
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
@@ -93,6 +94,7 @@ class MonitorView:
         parts = [self.tiles, self.controls, self.figure, self.watchlist, self.events]
         self.box = widgets.VBox(parts, layout=widgets.Layout(overflow="hidden"))
         self.box.add_class("microstream-monitor")
+        hear_while_busy(*parts, self.box)
         self.follows = True
         self.on_zoom: Callable[[], None] = lambda: None
         self._spans: _Spans = {}
@@ -206,6 +208,7 @@ class MonitorView:
 
     def replace_controls(self, controls: Sequence[widgets.Widget]) -> None:
         """Show these controls instead of those before, which are closed."""
+        hear_while_busy(*controls)
         before, self.controls.children = self.controls.children, tuple(controls)
         for control in before:
             control.close()

@@ -24,13 +24,23 @@ session = LiveSession("SIMUSDT", source="local", market="sim", speed=30, store=F
 """
 SHOW = "monitor = RegimeMonitor(session)\nmonitor"
 BUSY = "import time\nbefore = monitor.n_painted\ntime.sleep(4)\nprint(monitor.n_painted - before)"
+UNTIL_PAUSED_TWICE = """
+print("busy", flush=True)
+while not monitor.is_frozen():
+    time.sleep(0.05)
+while monitor.is_frozen():
+    time.sleep(0.05)
+print("done")
+"""
 
 
 @pytest.fixture(scope="module")
 def watched(lab: Lab, browser: Any) -> Iterator[NotebookPage]:
     """A notebook whose second cell shows the monitor, drawn to its end."""
     with opened_page(browser) as visitor:
-        notebook = NotebookPage(lab, visitor, "watch.ipynb", (SETUP, SHOW, BUSY))
+        notebook = NotebookPage(
+            lab, visitor, "watch.ipynb", (SETUP, SHOW, BUSY, UNTIL_PAUSED_TWICE)
+        )
         for cell in (0, 1):
             assert notebook.run(cell) == ""
         notebook.until_drawn()
@@ -53,8 +63,22 @@ def test_monitor_is_drawn_goes_on_by_itself_and_complains_of_nothing(
 
 
 def test_monitor_goes_on_while_a_cell_is_busy(watched: NotebookPage) -> None:
-    watched.until_figures_pass(1)
-    assert int(watched.run(2)) >= 3
+    for _ in range(3):
+        watched.until_figures_pass(1)
+        assert int(watched.run(2)) >= 3
+
+
+def test_button_is_heard_while_a_cell_is_busy(watched: NotebookPage) -> None:
+    watched.begin(3)
+    watched.until_cell_says(3, "busy")
+    watched.page.get_by_role("button", name="Pause").click()
+    watched.until(
+        "() => [...document.querySelectorAll('.ms-banner')].some("
+        "node => node.textContent.includes('Paused'))"
+    )
+    assert "done" not in watched.text(3)
+    watched.page.get_by_role("button", name="Paused").click()
+    watched.until_cell_says(3, "done")
 
 
 def test_pause_freezes_the_figure_and_not_the_price(watched: NotebookPage) -> None:
