@@ -28,6 +28,7 @@ from workbench import (  # noqa: E402
 )
 
 __all__ = [
+    "IS_READY",
     "Lab",
     "browser_page",
     "drawn_bars",

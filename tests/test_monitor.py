@@ -472,13 +472,16 @@ def test_tiles_name_regime_since_when_probability_anomaly_and_price() -> None:
     assert probability["value"] == "90.0%"
     assert (anomaly["value"], anomaly["alarm"]) == ("0.400", False)
     assert (price["label"], price["value"]) == ("BTCUSDT 1m (spot)", "101.25")
-    assert price["detail"] == "22:54:00 UTC"
+    assert price["detail"] == "22:54:00"
 
 
-def test_spread_is_told_beside_the_price_where_it_is_known() -> None:
-    ticks = msgspec.structs.replace(trade(40, 100.0, START), spread=0.012)
+@pytest.mark.parametrize(
+    ("spread", "told"), [(0.012, "1.2 bp"), (0.0001, "0.01 bp"), (0.00009, "<0.01 bp")]
+)
+def test_spread_is_told_beside_the_price_where_it_is_known(spread: float, told: str) -> None:
+    ticks = msgspec.structs.replace(trade(40, 100.0, START), spread=spread)
     price = tile_data(picture_of(*market_of(), ticks), MINUTE, START, "x")[3]
-    assert price["detail"].endswith(" UTC, spread 1.2 bp")
+    assert price["detail"].startswith(f"spread {told}, ")
 
 
 def test_tiles_of_nothing_are_dashes() -> None:

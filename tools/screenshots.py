@@ -1,10 +1,13 @@
-"""Pictures of the monitor in every state, as a user of JupyterLab sees it, into ``docs/img``.
+"""Pictures of the workbench and of the monitor in every state, as a user of JupyterLab sees them.
+
+They go into ``docs/img``.
 
 Usage: ``python tools/screenshots.py``; needs chromium and the extra ``browser``.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +15,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from watching import Lab, browser_page, jupyterlab, paced_market, watch  # noqa: E402
+from watching import IS_READY, Lab, browser_page, jupyterlab, paced_market, watch  # noqa: E402
 
 FOLDER = ROOT / "docs" / "img"
-MOST_BYTES = 150_000
+MOST_BYTES = 200_000
 WIDE, NARROW = {"width": 940, "height": 1300}, {"width": 640, "height": 1500}
+DESK = {"width": 1440, "height": 1000}
 SESSION = """
 import os
 os.environ.update({addresses})
@@ -32,7 +36,8 @@ HIDE = """async () => {
     const { commands } = window.jupyterapp;
     await commands.execute('application:toggle-left-area');
 }"""
-
+RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
+TRAINING, CHART = "02_train.ipynb", "plots.price(bars, signals)"
 
 Picture = tuple[str, Callable[[Any], None]]
 
@@ -75,11 +80,30 @@ WHEN_GONE = {(CRISIS, 3): "stale"}
 def main() -> None:
     """Take all pictures."""
     with jupyterlab() as lab:
-        paths = [path for market in PICTURES for path in take(lab, market)]
+        paths = [workbench(lab)]
+        paths += [path for market in PICTURES for path in take(lab, market)]
     for path in paths:
         print(path.relative_to(ROOT), path.stat().st_size)
     if large := [path.name for path in paths if path.stat().st_size > MOST_BYTES]:
         sys.exit(f"expected at most {MOST_BYTES} bytes, found more in {', '.join(large)}")
+
+
+def workbench(lab: Lab) -> Path:
+    """The picture of JupyterLab with the training notebook, run, at its first chart."""
+    path = FOLDER / "lab.png"
+    for notebook in (ROOT / "notebooks").glob("0*.ipynb"):
+        shutil.copy(notebook, lab.home / "notebooks")
+    with browser_page(viewport=DESK) as page:
+        page.goto(lab.notebook(f"notebooks/{TRAINING}"))
+        page.wait_for_function(IS_READY)
+        page.evaluate(RUN_ALL)
+        cell = page.locator(".jp-CodeCell", has_text=CHART)
+        cell.scroll_into_view_if_needed()
+        cell.locator(".js-plotly-plot").wait_for()
+        cell.evaluate("cell => cell.scrollIntoView()")
+        page.wait_for_timeout(3_000)
+        page.screenshot(path=path)
+    return path
 
 
 def take(lab: Lab, market: tuple[float, int]) -> list[Path]:

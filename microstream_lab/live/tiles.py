@@ -112,7 +112,7 @@ def _regime(picture: Picture, step_us: int, now: int) -> Json:
 def _probability(picture: Picture) -> Json:
     known = not math.isnan(picture.probability)
     value = f"{picture.probability:.1%}" if known else _DASH
-    return {"label": "its probability", "value": value, "detail": "filtered, at the last close"}
+    return {"label": "its probability", "value": value, "detail": "filtered, at the close"}
 
 
 def _anomaly(picture: Picture) -> Json:
@@ -132,7 +132,7 @@ def _price(picture: Picture, now: int, title: str) -> Json:
     if stale_since is not None:
         detail = f"stale for {_span(now - stale_since)}"
     elif picture.trade_time:
-        detail = f"{utc(picture.trade_time)} UTC{_spread(picture)}"
+        detail = _spread(picture) + utc(picture.trade_time)
     return {
         "label": title,
         "value": _number(picture.price, ",.8~g"),
@@ -143,8 +143,10 @@ def _price(picture: Picture, now: int, title: str) -> Json:
 
 def _spread(picture: Picture) -> str:
     """The spread in basis points of the price, where it is known."""
-    share = picture.spread / picture.price if picture.price > 0 else math.nan
-    return "" if math.isnan(share) else f", spread {share * 1e4:.2g} bp"
+    points = 1e4 * picture.spread / picture.price if picture.price > 0 else math.nan
+    if math.isnan(points):
+        return ""
+    return f"spread {points:.2g} bp, " if points >= 0.01 else "spread <0.01 bp, "
 
 
 def _event(entry: LogEntry, styles: list[tuple[str, str]]) -> Json:

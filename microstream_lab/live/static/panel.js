@@ -59,7 +59,7 @@ function inks(looks) {
 
 function tiles(root) {
   const banner = make(root, "ms-banner");
-  const row = make(root, "ms-tiles");
+  const row = make(make(root, "ms-shelf"), "ms-tiles");
   const health = make(root, "ms-health");
   const boxes = [];
   return (data) => {
@@ -75,6 +75,7 @@ function tiles(root) {
       put(label, tile.label);
       put(value, tile.value);
       put(detail, tile.detail);
+      detail.title = tile.detail;
       boxes[place].box.style.borderLeftColor = tile.color || "";
       boxes[place].box.classList.toggle("ms-alarm", Boolean(tile.alarm));
     });
