@@ -27,5 +27,10 @@ def holds_one_value(column: pd.Series[Any]) -> bool:
 
 def are_even(times: npt.NDArray[np.int64], step: int) -> bool:
     """Whether each time is one `step` after the one before it."""
-    pieces = (times[begin : begin + _PIECE + 1] for begin in range(0, len(times) - 1, _PIECE))
-    return all((np.diff(piece) == step).all() for piece in pieces)
+    room = np.empty(_PIECE, np.int64)
+    for begin in range(1, len(times), _PIECE):
+        later, earlier = times[begin : begin + _PIECE], times[begin - 1 : begin - 1 + _PIECE]
+        steps = np.subtract(later, earlier[: len(later)], out=room[: len(later)])
+        if not steps.min() == step == steps.max():
+            return False
+    return True

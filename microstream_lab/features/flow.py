@@ -83,7 +83,8 @@ class Vpin(Feature):
 
         volume, bought = column(bars, "volume"), column(bars, "taker_buy_base")
         sizes = self._usual.batch(volume) * self._bucket_bars
-        means: FloatArray = bucket_imbalances(volume, bought, sizes, self.window)
+        means = np.empty(len(volume))
+        bucket_imbalances(volume, bought, sizes, self.window, means)
         means[: self.warm_up] = np.nan
         return means
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from microstream_lab.errors import DataError, SettingsError
-from microstream_lab.features.base import FEATURES, Feature
+from microstream_lab.features.base import FEATURES, Feature, FloatArray
 from microstream_lab.schema import Bar, contiguous_runs, interval_us, require_bars, series_key
 from microstream_lab.threads import PART_ROWS, share_out
 
@@ -88,16 +88,20 @@ def features_from_bars(
     _require_window(window)
     names = feature_names(feature_set)
     interval = series_key(bars)[2]
-    runs = [(run, bars.iloc[run]) for run in contiguous_runs(bars)]
-    values = np.empty((len(bars), len(names)), order="F")  # features are written column by column
+    runs = [bars.iloc[run] for run in contiguous_runs(bars)]
+    kinds = [FEATURES[name] for name in names]
+    columns: dict[str, FloatArray] = dict.fromkeys(names, np.empty(0))
 
-    def fill(column: int) -> None:
-        kind = FEATURES[names[column]]
-        for rows, piece in [(slice(None), bars)] if kind.spans_gaps else runs:
-            values[rows, column] = kind(window, interval).batch(piece)
+    def make(place: int) -> None:
+        kind = kinds[place]
+        pieces = [bars] if kind.spans_gaps else runs
+        made = [kind(window, interval).batch(piece) for piece in pieces]
+        columns[kind.name] = made[0] if len(made) == 1 else np.concatenate(made)
 
-    share_out(fill, range(len(names)), worth_it=len(bars) >= PART_ROWS)
-    return pd.DataFrame(values, index=bars.index, columns=list(names), copy=False)
+    # What remembers most takes longest: begun last, it would keep the other cores waiting.
+    longest_first = sorted(range(len(names)), key=lambda n: -kinds[n](window, interval).warm_up)
+    share_out(make, longest_first, worth_it=len(bars) >= PART_ROWS)
+    return pd.DataFrame(columns, index=bars.index, copy=False)  # column by column, as they are
 
 
 class FeatureState:

@@ -27,7 +27,8 @@ def log_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """``ln(a / b)`` of each pair, in every bit what :func:`math.log` gives."""
     from microstream_lab.features.recursions import log_ratios  # numba loads with the first batch
 
-    logs: FloatArray = log_ratios(_fixed(numerator), _fixed(denominator))
+    logs = np.empty(len(numerator))
+    log_ratios(_fixed(numerator), _fixed(denominator), logs)
     return logs
 
 
@@ -62,7 +63,8 @@ class Decay:
         """The mean after each of a whole series of observations, shape ``(n_bars,)``."""
         from microstream_lab.features.recursions import decaying_means
 
-        means: FloatArray = decaying_means(_fixed(values), self._factor, self._least)
+        means = np.empty(len(values))
+        decaying_means(_fixed(values), self._factor, self._least, means)
         return means
 
     def update(self, value: float) -> float:
@@ -102,7 +104,8 @@ class SlidingSum:
         """The sum after each of a whole series of observations, shape ``(n_bars,)``."""
         from microstream_lab.features.recursions import sliding_sums
 
-        sums: FloatArray = sliding_sums(_fixed(values), self._length)
+        sums = np.empty(len(values))
+        sliding_sums(_fixed(values), self._length, sums)
         return sums
 
     def update(self, value: float) -> float:

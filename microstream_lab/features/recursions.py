@@ -2,7 +2,9 @@
 
 Invariant: the float operations and their order are those of :mod:`microstream_lab.features.memory`,
 one bar at a time, so the two faces agree in every bit. NaN is not observed: it changes nothing and
-what was known is told again. Importing this module imports numba; what was compiled is cached.
+what was known is told again. Outcomes go to the last argument, memory of numpy's: it takes large
+arrays in large pages, and a kernel's own would be paid for page by page. Importing this module
+imports numba; what was compiled is cached.
 """
 
 from __future__ import annotations
@@ -20,18 +22,15 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @compiled
-def log_ratios(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def log_ratios(numerator: FloatArray, denominator: FloatArray, logs: FloatArray) -> None:
     """``ln(a / b)`` by the C library's logarithm; numpy's own differs from it in the last bit."""
-    logs = np.empty(len(numerator))
     for row in range(len(numerator)):
         logs[row] = math.log(numerator[row] / denominator[row])
-    return logs
 
 
 @compiled
-def decaying_means(values: FloatArray, factor: float, least: int) -> FloatArray:
+def decaying_means(values: FloatArray, factor: float, least: int, means: FloatArray) -> None:
     """Mean of the values so far, each worth `factor` less a value later; NaN before `least`."""
-    means = np.full(len(values), np.nan)
     total = weight = 0.0
     seen = 0
     for row in range(len(values)):
@@ -39,15 +38,12 @@ def decaying_means(values: FloatArray, factor: float, least: int) -> FloatArray:
             total = factor * total + values[row]
             weight = factor * weight + 1.0
             seen += 1
-        if seen >= least:
-            means[row] = total / weight
-    return means
+        means[row] = total / weight if seen >= least else np.nan
 
 
 @compiled
-def sliding_sums(values: FloatArray, length: int) -> FloatArray:
+def sliding_sums(values: FloatArray, length: int, sums: FloatArray) -> None:
     """Sum of the last `length` values, NaN before there are so many."""
-    sums = np.full(len(values), np.nan)
     block, tails = np.empty(length), np.zeros(length)
     total = running = np.nan
     filled, full = 0, False
@@ -65,18 +61,16 @@ def sliding_sums(values: FloatArray, length: int) -> FloatArray:
             elif full:
                 total = running + tails[filled]
         sums[row] = total
-    return sums
 
 
 @compiled
 def bucket_imbalances(
-    volume: FloatArray, bought: FloatArray, sizes: FloatArray, length: int
-) -> FloatArray:
+    volume: FloatArray, bought: FloatArray, sizes: FloatArray, length: int, means: FloatArray
+) -> None:
     """Mean imbalance of the last `length` volume buckets, NaN before the first is full.
 
     ``sizes[t]`` is the volume of a bucket that begins in bar t.
     """
-    means = np.full(len(volume), np.nan)
     ring = np.zeros(length)
     n_full, mean, size, filled, bucket_bought = 0, np.nan, 0.0, 0.0, 0.0
     for row in range(len(volume)):
@@ -95,4 +89,3 @@ def bucket_imbalances(
             filled += rest
             bucket_bought += rest * share
         means[row] = mean
-    return means

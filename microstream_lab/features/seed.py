@@ -29,7 +29,8 @@ class LogReturn(Feature):
 
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         close = bars["close"].to_numpy()
-        returns = np.full(len(close), np.nan)
+        returns = np.empty(len(close))
+        returns[:1] = np.nan
         changes = np.divide(close[1:], close[:-1], out=returns[1:])
         np.log(changes, out=changes)
         return returns
@@ -83,10 +84,11 @@ class RelativeVolume(Feature):
 
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         volume = column(bars, "volume")
-        means = SlidingSum(self.window).batch(volume)
-        means /= self.window
+        shares = SlidingSum(self.window).batch(volume)
         with np.errstate(invalid="ignore"):  # where nothing traded the last bar is 0 as well: NaN
-            return np.divide(volume, means, out=means)
+            np.divide(volume, shares, out=shares)
+        shares *= self.window
+        return shares
 
     def update(self, bar: Bar) -> float:
         self._volumes.append(bar.volume)
