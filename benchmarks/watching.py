@@ -18,6 +18,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
+from notebook_page import IS_READY  # noqa: E402
 from workbench import (  # noqa: E402
     CHROMIUM_FLAGS,
     TOKEN,
@@ -40,10 +41,6 @@ __all__ = [
 ]
 
 VIEWPORT = {"width": 1400, "height": 1100}
-IS_READY = """() => {
-    const panel = window.jupyterapp?.shell?.currentWidget;
-    return panel?.context?.isReady && panel.sessionContext.session?.kernel?.status === 'idle';
-}"""
 RUN_CELL = """async index => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = index;
