@@ -164,17 +164,18 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     _require_interval(bundle, series_key(bars)[2])
     features = features_from_bars(bars, bundle.features, bundle.window)
     tracker = bundle.regime_model.tracker(longest_hole(bundle))
-    scores, probs, regimes = judge_rows(
-        bundle.scaler, bundle.detector, tracker, features.to_numpy(), _grid_steps(bars)
+    columns: dict[str, Any] = {str(name): features[name].to_numpy() for name in features}
+    judged = judge_rows(
+        bundle.scaler, bundle.detector, tracker, list(columns.values()), _grid_steps(bars)
     )
-    columns: dict[str, Any] = {
-        **{str(name): features[name] for name in features},
-        "anomaly_score": scores,
-        "is_anomaly": scores > bundle.detector.threshold_,
-        "regime": regimes,
+    probs = judged.filtered_probs
+    columns |= {
+        "anomaly_score": judged.scores,
+        "is_anomaly": judged.scores > bundle.detector.threshold_,
+        "regime": judged.regimes,
         **{f"p_{k}": probs[:, k] for k in range(probs.shape[1])},
         "expected_stress": probs @ bundle.stress_by_regime,
-        "anomaly_quantile": bundle.detector.reference_.quantiles(scores),
+        "anomaly_quantile": judged.quantiles,
     }
     return pd.DataFrame(columns, index=bars.index, copy=False)
 
@@ -194,6 +195,8 @@ def _grid_steps(bars: pd.DataFrame) -> npt.NDArray[np.int64]:
     """Interval steps from each bar to the next one; the first bar counts as one."""
     times = pd.DatetimeIndex(bars.index).as_unit("us").asi8
     step = interval_us(series_key(bars)[2])
+    if times[-1] - times[0] == step * (len(times) - 1):
+        return np.ones(len(times), np.int64)
     return np.diff(times, prepend=times[0] - step) // step
 
 

@@ -12,6 +12,7 @@ from sklearn.ensemble import IsolationForest
 
 from microstream_lab.models import forest as tables
 from microstream_lab.models.anomaly import AnomalyDetector
+from microstream_lab.models.cells import note_cells_of
 from microstream_lab.models.forest import tabulate
 from microstream_lab.threads import PART_ROWS, over_rows, parts
 
@@ -43,8 +44,14 @@ def test_depths_are_those_of_walking_down_every_tree(
         n_estimators=5, max_samples=max_samples, max_features=max_features, random_state=seed
     ).fit(rows)
     strange = np.concatenate([rows, rows[:20] * -3, rows[:20] + 7, np.full((1, n_features), 1e30)])
-    depths = tabulate(forest).depths(strange.astype(np.float32))
-    np.testing.assert_array_equal(depths, walked(forest, strange.astype(np.float32)))
+    known = tabulate(forest)
+    depths = walked(forest, strange.astype(np.float32))
+    np.testing.assert_array_equal(known.depths(strange.astype(np.float32)), depths)
+    cells = note_cells_of(known)
+    assert cells is not None or n_features > 2
+    if cells is not None:
+        columns = strange.T[known.columns].astype(np.float32)
+        np.testing.assert_array_equal(cells.depths(columns), depths)
 
 
 def test_a_row_on_a_cut_goes_where_scikit_learn_sends_it() -> None:
@@ -53,7 +60,16 @@ def test_a_row_on_a_cut_goes_where_scikit_learn_sends_it() -> None:
     cuts = np.concatenate([tree.tree_.threshold for tree in forest.estimators_])
     on = np.repeat(cuts[:, None], 2, axis=1).astype(np.float32)
     either = np.concatenate([np.nextafter(on, -9), on, np.nextafter(on, np.float32(9))])
-    np.testing.assert_array_equal(tabulate(forest).depths(either), walked(forest, either))
+    known, depths = tabulate(forest), walked(forest, either)
+    np.testing.assert_array_equal(known.depths(either), depths)
+    cells = note_cells_of(known)
+    assert cells is not None
+    np.testing.assert_array_equal(cells.depths(np.ascontiguousarray(either.T)), depths)
+
+
+def test_cells_are_not_noted_where_there_are_too_many() -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 12)).astype(np.float32)
+    assert note_cells_of(tabulate(IsolationForest(random_state=0).fit(rows))) is None
 
 
 def test_scores_equal_scikit_learns_in_every_bit_on_any_number_of_threads(monkeypatch) -> None:
@@ -61,9 +77,12 @@ def test_scores_equal_scikit_learns_in_every_bit_on_any_number_of_threads(monkey
     detector = AnomalyDetector(0.05, random_state=3).fit(rows)
     theirs = IsolationForest(contamination=0.05, random_state=3).fit(rows)
     one = detector.score_samples(rows)
-    monkeypatch.setattr("microstream_lab.threads.PART_ROWS", 100)
+    assert detector._cells is None  # nor would they be worth while
+    for module in ("threads", "models.anomaly"):
+        monkeypatch.setattr(f"microstream_lab.{module}.PART_ROWS", 100)
     monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 3)
     np.testing.assert_array_equal(detector.score_samples(rows), one)
+    assert detector._cells is not None
     np.testing.assert_array_equal(one, theirs.score_samples(rows))
     np.testing.assert_array_equal(-one > detector.threshold_, theirs.predict(rows) == -1)
 

@@ -61,12 +61,14 @@ def test_many_rows_in_parts_equal_one_after_another(
     raw = raw_rows(bundle)
     steps = steps_of(len(raw))
     models = bundle.scaler, bundle.detector
-    scores, probs, regimes = judge_rows(*models, bundle.regime_model.tracker(40), raw, steps)
+    tracker = bundle.regime_model.tracker(40)
+    scores, quantiles, probs, regimes = judge_rows(*models, tracker, list(raw.T), steps)
     judge = judge_for(*models, bundle.regime_model.tracker(40))
     for place, (row, step) in enumerate(zip(raw, steps, strict=True)):
         score, known, regime = judge.update(row, int(step))
         np.testing.assert_allclose(probs[place], known, rtol=1e-9, atol=1e-12)
         np.testing.assert_equal(scores[place], score)
+        np.testing.assert_equal(quantiles[place], bundle.detector.reference_.quantile(score))
         assert regimes[place] == regime
 
 

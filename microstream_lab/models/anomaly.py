@@ -20,9 +20,10 @@ from sklearn.ensemble import IsolationForest
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from microstream_lab.models.cells import ForestCells, note_cells_of
 from microstream_lab.models.forest import ForestTables, mean_search_depth, tabulate
 from microstream_lab.models.reference import ScoreReference
-from microstream_lab.threads import over_rows
+from microstream_lab.threads import PART_ROWS, over_rows
 
 __all__ = ["AnomalyDetector"]
 
@@ -63,6 +64,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
 
     _tables: ForestTables | None = None
     _row_tables: ForestTables | None = None
+    _cells: tuple[ForestCells | None] | None = None
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         if self.columns is not None:
             # A tree never cuts along a column that does not vary, and scoring stays as it is.
             rows = np.where(np.isin(np.arange(rows.shape[1]), self.columns), rows, 0.0)
-        self._tables = self._row_tables = None
+        self._tables = self._row_tables = self._cells = None
         super().fit(self._with_sentinels(rows), y)
         scores = self.anomaly_score(rows)
         if self.contamination != "auto":
@@ -125,15 +127,39 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         if issparse(X):
             return np.asarray(super().score_samples(X))
         rows = validate_data(self, X, reset=False, dtype=np.float32, order="C")
-        if self.depth_scale <= 0:
-            return np.full(len(rows), -1.0)
-        tables, scores = self.tables, np.empty(len(rows))
+        forest, scores = self.forest_for(len(rows)), np.empty(len(rows))
 
         def score(part: slice) -> None:
-            scores[part] = -(2.0 ** -(tables.depths(rows[part]) / self.depth_scale))
+            scores[part] = -self.scores_of(rows[part], forest)
 
         over_rows(len(rows), score)
         return scores
+
+    def scores_of(self, rows: npt.NDArray[Any], forest: ForestTables | ForestCells) -> FloatArray:
+        """Anomaly score of each finite row, unchecked: what parts of many rows are shared out for.
+
+        Parameters
+        ----------
+        rows : array of shape (n_rows, n_features)
+        forest : ForestTables or ForestCells
+            What :meth:`forest_for` gave for all the rows there are.
+        """
+        if self.depth_scale <= 0:
+            return np.ones(len(rows))
+        if isinstance(forest, ForestTables):
+            depths = forest.depths(np.ascontiguousarray(rows, np.float32))
+        else:
+            columns = [rows[:, column] for column in self.tables.columns]
+            depths = forest.depths(np.array(columns, np.float32))
+        return np.asarray(2.0 ** -(depths / self.depth_scale))
+
+    def forest_for(self, n_rows: int) -> ForestTables | ForestCells:
+        """What to look so many rows up in: noting the leaves of all cells has to be worth while."""
+        if n_rows < PART_ROWS:
+            return self.tables
+        if self._cells is None:
+            self._cells = (note_cells_of(self.tables),)
+        return self._cells[0] or self.tables
 
     @property
     def tables(self) -> ForestTables:
@@ -159,7 +185,8 @@ class AnomalyDetector(IsolationForest):  # type: ignore[misc]
         return len(self.estimators_) * float(mean_search_depth(np.array(self.max_samples_)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_tables": None, "_row_tables": None}
+        derived = dict.fromkeys(("_tables", "_row_tables", "_cells"))
+        return {**super().__getstate__(), **derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         unknown = ScoreReference(np.empty(0))  # fitted before there were quantiles

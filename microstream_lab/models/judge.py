@@ -6,9 +6,9 @@ has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isnan, nan
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,26 @@ from microstream_lab.models.scaler import FeatureScaler
 from microstream_lab.models.tracking import FilterTracker, Regimes, Tracker
 from microstream_lab.threads import in_order
 
-__all__ = ["Judge", "judge_for", "judge_rows"]
+__all__ = ["Judge", "Judged", "judge_for", "judge_rows"]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+class Judged(NamedTuple):
+    """What the models say of a series.
+
+    Attributes
+    ----------
+    scores, quantiles : ndarray of shape (n_rows,)
+        Anomaly scores, and the share of the training rows that scored no higher.
+    filtered_probs : ndarray of shape (n_rows, K)
+    regimes : ndarray of shape (n_rows,)
+    """
+
+    scores: FloatArray
+    quantiles: FloatArray
+    filtered_probs: FloatArray
+    regimes: Regimes
 
 
 class Judge(Protocol):
@@ -121,31 +138,33 @@ def judge_rows(
     scaler: FeatureScaler,
     detector: AnomalyDetector,
     tracker: Tracker,
-    raw: FloatArray,
+    columns: Sequence[FloatArray],
     steps: npt.NDArray[np.int64],
-) -> tuple[FloatArray, FloatArray, Regimes]:
-    """Anomaly scores ``(n_rows,)``, filtered probabilities ``(n_rows, K)`` and regimes of a series.
+) -> Judged:
+    """The judgement of a whole series, which lies column by column.
 
     Parameters
     ----------
     scaler, detector, tracker
         As of :func:`judge_for`.
-    raw : array of shape (n_rows, n_features)
+    columns : sequence of n_features arrays of shape (n_rows,)
         Features in their own units.
     steps : array of shape (n_rows,)
         Grid steps since the row before.
     """
-    scores = np.full(len(raw), np.nan)
-    tracked = []
+    scores, quantiles = np.full((2, len(steps)), np.nan)
+    forest, tracked = detector.forest_for(len(steps)), []
 
     def scored(part: slice) -> FloatArray:
-        rows = scaler.transform(raw[part])
+        rows = scaler.scaled_columns([column[part] for column in columns]).T
         known = ~np.isnan(rows).any(axis=1)
+        inside = slice(None) if known.all() else known  # without a copy, as almost always
         if known.any():
-            scores[part][known] = detector.anomaly_score(rows[known])
+            scores[part][inside] = detector.scores_of(rows[inside], forest)
+            quantiles[part][inside] = detector.reference_.quantiles(scores[part][inside])
         return tracker.prepare(rows)
 
-    for part, prepared in in_order(len(raw), scored):
+    for part, prepared in in_order(len(steps), scored):
         tracked.append(tracker.follow(prepared, steps[part]))
     probs, regimes = (np.concatenate(parts) for parts in zip(*tracked, strict=True))
-    return scores, probs, regimes
+    return Judged(scores, quantiles, probs, regimes)
