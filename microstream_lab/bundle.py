@@ -48,6 +48,9 @@ class ModelBundle:
         The fitted parts, in the order a bar passes through them.
     stress_by_regime : ndarray of shape (K,)
         Mean log realised volatility of the `stress_horizon` bars that followed, by regime.
+    stress_by_state : ndarray of shape (n_states,)
+        The same by state of the regime model, which ``expected_stress`` weights by the states'
+        probabilities: a dozen levels, or of a plain HMM the regimes.
     start, end : int
         Training range, us UTC: first open time, and the end of the last bar (exclusive).
     n_bars : int
@@ -75,6 +78,7 @@ class ModelBundle:
     detector: AnomalyDetector
     regime_model: RegimeModel | LevelModel
     stress_by_regime: FloatArray
+    stress_by_state: FloatArray
     stress_horizon: int
     start: int
     end: int
@@ -84,6 +88,14 @@ class ModelBundle:
     options: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     drift: DriftReference | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Older bundles did not know what followed a state: that is what followed its regime."""
+        if "stress_by_state" not in state:
+            model, by_regime = state["regime_model"], state["stress_by_regime"]
+            spread = model.weights_ @ by_regime if isinstance(model, LevelModel) else by_regime
+            state = {**state, "stress_by_state": spread}
+        self.__dict__.update(state)
 
     @property
     def n_regimes(self) -> int:
@@ -173,6 +185,7 @@ class ModelBundle:
             "state_means": self.state_means().to_dict("list"),
             "stress_horizon": self.stress_horizon,
             "stress_by_regime": self.stress_by_regime.tolist(),
+            "stress_by_state": self.stress_by_state.tolist(),
         }
 
 

@@ -7,7 +7,7 @@ whether its bar came from the wire or from the archive, nor on any later bar.
 from __future__ import annotations
 
 import pickle
-from operator import mul
+from math import nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from microstream_lab.features import FEATURES, FeatureState, features_from_bars
 from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.judge import judge_for, judge_rows
 from microstream_lab.models.scaler import FeatureScaler
-from microstream_lab.models.tracking import Tracker
+from microstream_lab.models.tracking import Tracker, expectation
 from microstream_lab.schema import Bar, Signal, interval_us, require_bars, series_key
 
 __all__ = ["Engine", "SignalModel", "longest_hole", "signals_from_bars"]
@@ -66,8 +66,11 @@ class SignalModel(Protocol):
         """Regimes of standardised rows."""
 
     @property
-    def stress_by_regime(self) -> FloatArray:
-        """Mean log realised volatility that followed each regime in training, shape ``(K,)``."""
+    def stress_by_state(self) -> FloatArray:
+        """Mean log realised volatility that followed each state of the regime model in training.
+
+        Shape ``(n_states,)``: levels, or of a plain HMM the regimes.
+        """
 
 
 class Engine:
@@ -86,7 +89,8 @@ class Engine:
         self._judge = judge_for(bundle.scaler, bundle.detector, self._tracker)
         self._reference = bundle.detector.reference_
         self._threshold = float(bundle.detector.threshold_)
-        self._stress: list[float] = bundle.stress_by_regime.tolist()
+        self._stress: list[float] = bundle.stress_by_state.tolist()
+        self._states = self._tracker.state[: len(self._stress)]
 
     def update(self, bar: Bar) -> Signal:
         """The signal of the next bar; scores are NaN and the regime is -1 where a feature is NaN.
@@ -113,10 +117,14 @@ class Engine:
             is_anomaly=score > self._threshold,
             regime=regime,
             filtered_probs=tuple(probs),
-            expected_stress=sum(map(mul, probs, self._stress)),
+            expected_stress=self._expected_stress() if regime >= 0 else nan,
             market=bar.market,
             anomaly_quantile=self._reference.quantile(score),
         )
+
+    def _expected_stress(self) -> float:
+        states: list[float] = self._states.tolist()
+        return expectation(states, self._stress)
 
     def snapshot(self) -> bytes:
         """What the engine remembers of the bars so far: a few kilobytes to go on from later."""
@@ -152,8 +160,10 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         On the index of `bars`: the features, ``anomaly_score``, ``is_anomaly``, ``regime``,
-        ``p_0 .. p_{K-1}`` (filtered), ``expected_stress`` and ``anomaly_quantile``, the share of
-        the training bars that scored no higher.
+        ``p_0 .. p_{K-1}`` (filtered), ``expected_stress`` and ``anomaly_quantile``. The stress is
+        the log realised volatility to expect of the coming hour: what followed each state of the
+        regime model in training, weighted by the filtered probabilities of the states. The quantile
+        is the share of the training bars that scored no higher.
 
     Raises
     ------
@@ -165,16 +175,15 @@ def signals_from_bars(bundle: SignalModel, bars: pd.DataFrame) -> pd.DataFrame:
     features = features_from_bars(bars, bundle.features, bundle.window)
     tracker = bundle.regime_model.tracker(longest_hole(bundle))
     columns: dict[str, Any] = {str(name): features[name].to_numpy() for name in features}
-    judged = judge_rows(
-        bundle.scaler, bundle.detector, tracker, list(columns.values()), _grid_steps(bars)
-    )
+    models = bundle.scaler, bundle.detector, tracker, bundle.stress_by_state
+    judged = judge_rows(*models, list(columns.values()), _grid_steps(bars))
     probs = judged.filtered_probs
     columns |= {
         "anomaly_score": judged.scores,
         "is_anomaly": judged.scores > bundle.detector.threshold_,
         "regime": judged.regimes,
         **{f"p_{k}": probs[:, k] for k in range(probs.shape[1])},
-        "expected_stress": probs @ bundle.stress_by_regime,
+        "expected_stress": judged.stress,
         "anomaly_quantile": judged.quantiles,
     }
     return pd.DataFrame(columns, index=bars.index, copy=False)

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.engine import Engine
 from microstream_lab.errors import BundleMismatchError, DataError, FitError, SettingsError
+from microstream_lab.models.levels import LevelModel
+from microstream_lab.outcomes import forward_log_volatility
 from microstream_lab.schema import iter_bars
 from microstream_lab.training import bars_hash, train_bundle
 
@@ -245,6 +247,34 @@ class TestTraining:
         later.loc[later.index[2000:], "close"] *= 3
         again = train_bundle(later.iloc[:2000], n_starts=2)
         np.testing.assert_array_equal(trained.stress_by_regime, again.stress_by_regime)
+        np.testing.assert_array_equal(trained.stress_by_state, again.stress_by_state)
+
+    def test_the_stress_of_a_regime_is_that_of_its_states(self, bundle: ModelBundle) -> None:
+        levels = isinstance(bundle.regime_model, LevelModel)
+        assert len(bundle.stress_by_state) == (12 if levels else 3)
+        half = len(bundle.stress_by_state) // 2
+        assert bundle.stress_by_state[-half:].min() > bundle.stress_by_state[:half].max()
+        if not levels:
+            np.testing.assert_array_equal(bundle.stress_by_state, bundle.stress_by_regime)
+
+    def test_bars_held_in_one_regime_are_still_told_apart_by_their_stress(self) -> None:
+        bars = make_bars(2500, seed=1)
+        signals = train_bundle(bars).signals(bars)
+        certain = signals[signals[["p_0", "p_1", "p_2"]].max(axis=1) > 0.9999]
+        within = certain.groupby("regime")["expected_stress"]
+        assert (within.std() > 0.01).all()
+        outcome = forward_log_volatility(bars, 60)[certain.index]
+        assert (certain["expected_stress"] - outcome).mean() == pytest.approx(0, abs=0.02)
+
+    def test_an_older_bundle_expects_of_a_state_what_followed_its_regime(
+        self, bundle: ModelBundle
+    ) -> None:
+        older = {k: v for k, v in bundle.__dict__.items() if k != "stress_by_state"}
+        loaded = ModelBundle.__new__(ModelBundle)
+        loaded.__setstate__(older)
+        signals = loaded.signals(make_bars(1500, seed=3))
+        known = signals[["p_0", "p_1", "p_2"]].to_numpy() @ bundle.stress_by_regime
+        np.testing.assert_allclose(signals["expected_stress"], known, rtol=1e-12)
 
     def test_too_few_bars_are_refused(self) -> None:
         with pytest.raises(FitError, match="found 31 bars with all features, expected at least"):

@@ -114,9 +114,8 @@ def test_a_challenger_that_tells_less_is_rejected(
     market: pd.DataFrame, champion: ModelBundle, challenger: ModelBundle
 ) -> None:
     """Its regimes expect what the calmest brings, whatever comes."""
-    dull = replace(
-        challenger, bundle_id="dull", stress_by_regime=challenger.stress_by_regime[[0, 0, 0]]
-    )
+    calm = np.full_like(challenger.stress_by_state, challenger.stress_by_state[0])
+    dull = replace(challenger, bundle_id="dull", stress_by_state=calm)
     verdict = judged(dull, champion, market)
     assert verdict.decision == "reject"
     assert answers(verdict)["stress_error"] == "reject"

@@ -43,7 +43,7 @@ def test_one_call_equals_the_parts_one_after_another(bundle: ModelBundle) -> Non
     for row, step in zip(raw, steps, strict=True):
         score, probs, regime = judge.update(row, int(step))
         scaled = bundle.scaler.transform(row[None])
-        known_probs, known_regimes = twin.track(scaled, np.array([step]))
+        known_probs, known_regimes, _ = twin.track(scaled, np.array([step]))
         np.testing.assert_allclose(probs, known_probs[0], rtol=1e-9, atol=1e-12)
         assert regime == known_regimes[0]
         if np.isnan(scaled).any():
@@ -61,15 +61,20 @@ def test_many_rows_in_parts_equal_one_after_another(
     raw = raw_rows(bundle)
     steps = steps_of(len(raw))
     models = bundle.scaler, bundle.detector
+    tracker, stress = bundle.regime_model.tracker(40), bundle.stress_by_state
+    scores, quantiles, probs, regimes, expected = judge_rows(
+        *models, tracker, stress, list(raw.T), steps
+    )
     tracker = bundle.regime_model.tracker(40)
-    scores, quantiles, probs, regimes = judge_rows(*models, tracker, list(raw.T), steps)
-    judge = judge_for(*models, bundle.regime_model.tracker(40))
+    judge = judge_for(*models, tracker)
     for place, (row, step) in enumerate(zip(raw, steps, strict=True)):
         score, known, regime = judge.update(row, int(step))
         np.testing.assert_allclose(probs[place], known, rtol=1e-9, atol=1e-12)
         np.testing.assert_equal(scores[place], score)
         np.testing.assert_equal(quantiles[place], bundle.detector.reference_.quantile(score))
         assert regimes[place] == regime
+        now = tracker.state[: len(stress)] @ stress if regime >= 0 else np.nan
+        np.testing.assert_allclose(expected[place], now, rtol=1e-12)
 
 
 def test_forecasts_equal_the_weighted_terms_of_rows_and_clock() -> None:

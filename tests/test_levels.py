@@ -178,21 +178,21 @@ class TestTracking:
     def test_a_prefix_of_the_rows_gives_the_prefix(self, fitted: LevelModel, cut: int) -> None:
         rows, _ = slow_market(600, seed=5)
         rows[100:110] = np.nan
-        probs, told = fitted.tracker().track(rows)
-        part, told_then = fitted.tracker().track(rows[:cut])
-        np.testing.assert_array_equal(part, probs[:cut])
-        np.testing.assert_array_equal(told_then, told[:cut])
+        whole, part = (fitted.tracker().track(some) for some in (rows, rows[:cut]))
+        for known, known_then in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(known_then, known[:cut])
 
     def test_row_after_row_equals_all_at_once(self, fitted: LevelModel) -> None:
         rows, _ = slow_market(300, seed=6)
         steps = np.ones(300, np.int64)
         steps[[50, 200]] = 5, 90
         rows[120] = np.nan
-        probs, told = fitted.tracker().track(rows, steps)
+        probs, told, levels = fitted.tracker().track(rows, steps)
         tracker = fitted.tracker()
         for t in range(300):
-            one, regime = tracker.track(rows[t : t + 1], steps[t : t + 1])
+            one, regime, level = tracker.track(rows[t : t + 1], steps[t : t + 1])
             np.testing.assert_allclose(one[0], probs[t], atol=1e-12)
+            np.testing.assert_allclose(level[0], levels[t], atol=1e-12)
             assert regime[0] == told[t]
 
     def test_a_tracker_goes_on_from_a_saved_state(self, fitted: LevelModel) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from microstream_lab.models.filter import GaussianChain, RegimeFilter
 from microstream_lab.models.forecast import VolatilityForecast
 from microstream_lab.models.kernels.levels import hold_regimes, recent_shocks
-from microstream_lab.models.tracking import FloatArray, Regimes
+from microstream_lab.models.tracking import FloatArray, Regimes, Track
 
 __all__ = [
     "NO_SHOCKS",
@@ -120,7 +120,7 @@ class LevelTracker:
         known = model.forecast_.parameters, model.drift, tuple(model.shocks_)
         return *self._filter.parameters, self._filter.max_hole, *known, merging
 
-    def track(self, rows: Any, steps: Any = None) -> tuple[FloatArray, Regimes]:
+    def track(self, rows: Any, steps: Any = None) -> Track:
         """See :class:`microstream_lab.models.tracking.Tracker`."""
         return self.follow(self.prepare(rows), steps)
 
@@ -130,7 +130,7 @@ class LevelTracker:
         recent = self._model.shocks_.recent(known)
         return np.column_stack([self._model.forecast_.predict(known), recent])
 
-    def follow(self, prepared: FloatArray, steps: Any = None) -> tuple[FloatArray, Regimes]:
+    def follow(self, prepared: FloatArray, steps: Any = None) -> Track:
         """See :class:`microstream_lab.models.tracking.Tracker`."""
         model = self._model
         forecasts, recent = np.ascontiguousarray(prepared.T)
@@ -139,7 +139,7 @@ class LevelTracker:
         level_probs, _ = self._filter.filter(heights[:, None], steps)
         merging = model.weights_, tuple(model.bounds_)
         probs, regimes = hold_regimes(level_probs, *merging, shocks, self._held)
-        return probs, regimes
+        return Track(probs, regimes, level_probs)
 
 
 def learn_shocks(

@@ -17,7 +17,7 @@ from microstream_lab.models.anomaly import AnomalyDetector
 from microstream_lab.models.holding import LevelTracker
 from microstream_lab.models.kernels.judgement import judge_levels, judge_row
 from microstream_lab.models.scaler import FeatureScaler
-from microstream_lab.models.tracking import FilterTracker, Regimes, Tracker
+from microstream_lab.models.tracking import FilterTracker, Regimes, Tracker, expectation
 from microstream_lab.threads import in_order
 
 __all__ = ["Judge", "Judged", "judge_for", "judge_rows"]
@@ -34,12 +34,15 @@ class Judged(NamedTuple):
         Anomaly scores, and the share of the training rows that scored no higher.
     filtered_probs : ndarray of shape (n_rows, K)
     regimes : ndarray of shape (n_rows,)
+    stress : ndarray of shape (n_rows,)
+        What is to be expected under the filtered probabilities of the states.
     """
 
     scores: FloatArray
     quantiles: FloatArray
     filtered_probs: FloatArray
     regimes: Regimes
+    stress: FloatArray
 
 
 class Judge(Protocol):
@@ -138,6 +141,7 @@ def judge_rows(
     scaler: FeatureScaler,
     detector: AnomalyDetector,
     tracker: Tracker,
+    stress: FloatArray,
     columns: Sequence[FloatArray],
     steps: npt.NDArray[np.int64],
 ) -> Judged:
@@ -147,6 +151,8 @@ def judge_rows(
     ----------
     scaler, detector, tracker
         As of :func:`judge_for`.
+    stress : array of shape (n_states,)
+        What is to be expected in each of the tracker's states.
     columns : sequence of n_features arrays of shape (n_rows,)
         Features in their own units.
     steps : array of shape (n_rows,)
@@ -165,6 +171,7 @@ def judge_rows(
         return tracker.prepare(rows)
 
     for part, prepared in in_order(len(steps), scored):
-        tracked.append(tracker.follow(prepared, steps[part]))
-    probs, regimes = (np.concatenate(parts) for parts in zip(*tracked, strict=True))
-    return Judged(scores, quantiles, probs, regimes)
+        probs, regimes, states = tracker.follow(prepared, steps[part])
+        tracked.append((probs, regimes, expectation(states.T, stress)))
+    probs, regimes, expected = (np.concatenate(parts) for parts in zip(*tracked, strict=True))
+    return Judged(scores, quantiles, probs, regimes, expected)
