@@ -2,9 +2,9 @@
 
 DATA is a folder with ``klines_1m`` (Binance kline files of a year of minutes), ``klines_5m``
 (``*.csv.gz`` of five-minute bars) and ``events.csv``; without it, or with --quick, the simulated
-market stands in. The studies of known regimes need no data. ``--only anomalies`` makes
-the tables of docs/anomalies.md alone. Tables are printed and kept as CSV in
-``data/evaluation``.
+market stands in. The studies of known regimes need no data, and there are no other years without.
+``--only years`` makes the tables of one year after another alone, ``--only anomalies`` those of
+docs/anomalies.md. Tables are printed and kept as CSV in ``data/evaluation``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from microstream_lab.research import anomalies, known_truth
 from microstream_lab.research.crises import read_events
 from microstream_lab.research.ohlc import read_ohlc
 from microstream_lab.research.study import Market, Study, run_study
+from microstream_lab.research.years import over_years
 from microstream_lab.settings import Settings
 
 INJECTED_INTO = pd.Timedelta(days=92)
@@ -71,6 +72,14 @@ def _regimes(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     return run_study(Study(), _market(options), five, events, **how)
 
 
+def _years(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
+    if options.data is None:
+        print("Other years are left out: they are of real data only.")
+        return {}
+    five = read_ohlc(options.data / "klines_5m", "BTCUSDT")
+    return over_years(five, n_jobs=options.jobs, progress=sys.stderr.isatty())
+
+
 def _truth(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     sizes = known_truth.QUICK if options.quick else known_truth.FULL
     recovered = known_truth.known_truth(sizes, n_jobs=options.jobs, progress=sys.stderr.isatty())
@@ -90,7 +99,7 @@ def _anomalies(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     }
 
 
-PARTS = {"regimes": _regimes, "truth": _truth, "anomalies": _anomalies}
+PARTS = {"regimes": _regimes, "years": _years, "truth": _truth, "anomalies": _anomalies}
 
 
 def _show(tables: dict[str, pd.DataFrame], folder: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import pandas as pd
 
@@ -24,10 +24,11 @@ from microstream_lab.research.lineup import GROUPS, Trainer, lineup, recipe_trai
 from microstream_lab.research.refits import contenders, expanding_walk
 from microstream_lab.research.stability import agreement_of_folds, seed_agreement
 
-__all__ = ["Market", "Study", "run_study", "study_tasks"]
+__all__ = ["Market", "Study", "counted", "run_study", "study_tasks"]
 
 Tables: TypeAlias = dict[str, pd.DataFrame]
 Part: TypeAlias = Callable[[], Tables]
+_Done = TypeVar("_Done")
 
 CRISIS_SHARES: Final = (0.5, 0.45, 0.05)
 """Shares at which alarms for the crises are cut: the usual 95 % quantile."""
@@ -94,7 +95,7 @@ def run_study(
     parts = study_tasks(study, market, five, events)
     done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(part)() for part in parts)
     gathered: dict[str, list[pd.DataFrame]] = {}
-    for tables in _counted(done, len(parts), progress):
+    for tables in counted(done, len(parts), progress, "evaluate"):
         for title, table in tables.items():
             gathered.setdefault(title, []).append(table)
     return dict(_readable(gathered))
@@ -185,10 +186,11 @@ def _readable(gathered: Mapping[str, list[pd.DataFrame]]) -> Iterator[tuple[str,
             yield title, told
 
 
-def _counted(done: Iterable[Tables], total: int, progress: bool) -> Iterable[Tables]:
+def counted(done: Iterable[_Done], total: int, progress: bool, what: str) -> Iterable[_Done]:
+    """The same, counted on a progress bar called `what` if asked."""
     if not progress:
         return done
     from tqdm.auto import tqdm
 
-    counted: Iterable[Tables] = tqdm(done, total=total, desc="evaluate", unit="part")
-    return counted
+    told: Iterable[_Done] = tqdm(done, total=total, desc=what, unit="part")
+    return told
