@@ -22,6 +22,7 @@ from microstream_lab.errors import FitError
 from microstream_lab.features import FEATURE_SETS, feature_names, features_from_bars
 from microstream_lab.models.filter import sequence_steps
 from microstream_lab.models.regime import weighted_means
+from microstream_lab.models.tracking import Track
 from microstream_lab.outcomes import forward_log_volatility
 from microstream_lab.recipe import make_detector, make_regime_model, make_scaler, usual_regimes
 from microstream_lab.schema import BAR_VALUES, hour_of_bars, interval_us, require_bars, series_key
@@ -114,7 +115,6 @@ def train_bundle(
     regime_model = make_regime_model(names, options, horizon, n_jobs)
     regime_model.fit(rows, lengths=lengths, volatility=outcome)
     steps = sequence_steps(lengths)
-    followed = regime_model.tracker().track(rows, steps)
     return ModelBundle(
         feature_set=_set_name(names),
         features=names,
@@ -122,8 +122,7 @@ def train_bundle(
         scaler=scaler,
         detector=make_detector(names, options).fit(rows),
         regime_model=regime_model,
-        stress_by_regime=weighted_means(outcome, followed.probs),
-        stress_by_state=weighted_means(outcome, followed.states),
+        **_stress(outcome, regime_model.tracker().track(rows, steps)),
         stress_horizon=horizon,
         options=options,
         versions=library_versions(),
@@ -192,6 +191,13 @@ def _sequence_lengths(bars: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> list
     times = pd.DatetimeIndex(bars.index).as_unit("us").asi8[usable]
     breaks = np.flatnonzero(np.diff(times) != interval_us(series_key(bars)[2])) + 1
     return [int(n) for n in np.diff([0, *breaks, len(times)])]
+
+
+def _stress(outcome: npt.NDArray[np.float64], known: Track) -> dict[str, Any]:
+    return {
+        "stress_by_regime": weighted_means(outcome, known.probs),
+        "stress_by_state": weighted_means(outcome, known.states),
+    }
 
 
 def _set_name(names: tuple[str, ...]) -> str:
