@@ -7,7 +7,6 @@ whether its bar came from the wire or from the archive, nor on any later bar.
 from __future__ import annotations
 
 import pickle
-from math import nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,12 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.errors import BundleMismatchError
-from microstream_lab.features import FEATURES, FeatureState, features_from_bars
+from microstream_lab.features import FEATURES, features_from_bars
+from microstream_lab.features.row import FeatureRow
 from microstream_lab.models.anomaly import AnomalyDetector
-from microstream_lab.models.judge import judge_for, judge_rows
+from microstream_lab.models.judge import judge_rows
 from microstream_lab.models.scaler import FeatureScaler
-from microstream_lab.models.tracking import Tracker, expectation
+from microstream_lab.models.tracking import Tracker
 from microstream_lab.schema import Bar, Signal, interval_us, require_bars, series_key
+from microstream_lab.stepper import Stepper
 
 __all__ = ["Engine", "SignalModel", "longest_hole", "signals_from_bars"]
 
@@ -84,13 +85,12 @@ class Engine:
 
     def __init__(self, bundle: SignalModel) -> None:
         self.bundle = bundle
-        self._features = FeatureState(bundle.features, bundle.window)
+        self._features = FeatureRow(bundle.features, bundle.window, bundle.interval)
         self._tracker = bundle.regime_model.tracker(longest_hole(bundle))
-        self._judge = judge_for(bundle.scaler, bundle.detector, self._tracker)
+        models = bundle.scaler, bundle.detector, self._tracker, bundle.stress_by_state
+        self._stepper = Stepper(self._features, *models)
         self._reference = bundle.detector.reference_
         self._threshold = float(bundle.detector.threshold_)
-        self._stress: list[float] = bundle.stress_by_state.tolist()
-        self._states = self._tracker.state[: len(self._stress)]
 
     def update(self, bar: Bar) -> Signal:
         """The signal of the next bar; scores are NaN and the regime is -1 where a feature is NaN.
@@ -102,33 +102,28 @@ class Engine:
         DataError
             If the bar is not later than the last one.
         """
-        bundle = self.bundle
+        bundle, names = self.bundle, self.bundle.features
         _require_interval(bundle, bar.interval)
-        steps = self._features.steps_since_last(bar)
-        features = self._features.update(bar)
-        score, probs, regime = self._judge.update(features.values(), steps)
+        told, regime = self._stepper.update(bar, self._features.steps_to(bar))
+        score = told[-1]
         return Signal(
             symbol=bar.symbol,
             interval=bar.interval,
             open_time=bar.open_time,
             bundle_id=bundle.bundle_id,
-            features=features,
+            features=dict(zip(names, told, strict=False)),
             anomaly_score=score,
             is_anomaly=score > self._threshold,
             regime=regime,
-            filtered_probs=tuple(probs),
-            expected_stress=self._expected_stress() if regime >= 0 else nan,
+            filtered_probs=tuple(told[len(names) : -3]),
+            expected_stress=told[-3],
             market=bar.market,
             anomaly_quantile=self._reference.quantile(score),
         )
 
-    def _expected_stress(self) -> float:
-        states: list[float] = self._states.tolist()
-        return expectation(states, self._stress)
-
     def snapshot(self) -> bytes:
         """What the engine remembers of the bars so far: a few kilobytes to go on from later."""
-        memory = (self.bundle.bundle_id, self._features, self._tracker.state)
+        memory = (self.bundle.bundle_id, self._features.snapshot(), self._tracker.state)
         return pickle.dumps(memory, protocol=5)
 
     @classmethod
@@ -148,7 +143,7 @@ class Engine:
                 f"engine snapshot: found bundle {bundle_id}, expected {bundle.bundle_id}"
             )
         engine = cls(bundle)
-        engine._features = features
+        engine._features.restore(features)
         engine._tracker.state[:] = state
         return engine
 

@@ -16,7 +16,7 @@ CORE = "core"
 LAYERS = {
     "vocabulary": {"columns", "schema", "errors", "settings"},
     CORE: {"bars", "bundle", "compiled", "engine", "features", "folding", "models", "outcomes"}
-    | {"drift", "recipe", "summing", "threads", "training"},
+    | {"drift", "recipe", "stepper", "summing", "threads", "training"},
     "market": {"market"},
     "edges": {"bus", "ingest", "registry", "store"},
     "uses": {"doctor", "live", "prepare", "research", "schedule", "theme"},

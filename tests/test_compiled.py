@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
@@ -39,3 +41,20 @@ def test_where_no_folder_can_be_written_kernels_work_without_a_cache(
         return 2 * x
 
     assert twice(21) == 42
+
+
+def test_what_was_kept_is_not_used_once_a_function_it_calls_has_changed(tmp_path: Path) -> None:
+    head = "from microstream_lab.compiled import compiled\n"
+    inner, outer = tmp_path / "inner.py", tmp_path / "outer.py"
+    outer.write_text(f"{head}from inner import g\n@compiled\ndef f(x):\n    return g(x)\n")
+    told = []
+    for factor in (2, 3, 3):
+        inner.write_text(f"{head}@compiled\ndef g(x):\n    return {factor} * x\n")
+        script = "from outer import f; print(f(7), sum(f.stats.cache_hits.values()))"
+        paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": paths}
+        found = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, check=True
+        )
+        told.append(found.stdout.decode().split())
+    assert told == [["14", "0"], ["21", "0"], ["21", "1"]]

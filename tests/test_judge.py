@@ -1,4 +1,4 @@
-"""The compiled judges against the parts they stand for, one after another."""
+"""The judge of many rows against the parts it stands for, one after another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from factories import make_bars
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.features import features_from_bars
 from microstream_lab.models.forecast import clock_terms
-from microstream_lab.models.judge import judge_for, judge_rows
+from microstream_lab.models.judge import judge_rows
 from microstream_lab.models.kernels.forecasting import forecast_rows
 from microstream_lab.training import DEFAULT_FEATURE_SET, train_bundle
 
@@ -35,24 +35,6 @@ def steps_of(n: int) -> np.ndarray:
     return steps
 
 
-def test_one_call_equals_the_parts_one_after_another(bundle: ModelBundle) -> None:
-    raw = raw_rows(bundle)
-    steps = steps_of(len(raw))
-    tracker, twin = (bundle.regime_model.tracker(40) for _ in range(2))
-    judge = judge_for(bundle.scaler, bundle.detector, tracker)
-    for row, step in zip(raw, steps, strict=True):
-        score, probs, regime = judge.update(row, int(step))
-        scaled = bundle.scaler.transform(row[None])
-        known_probs, known_regimes, _ = twin.track(scaled, np.array([step]))
-        np.testing.assert_allclose(probs, known_probs[0], rtol=1e-9, atol=1e-12)
-        assert regime == known_regimes[0]
-        if np.isnan(scaled).any():
-            assert np.isnan(score)
-        else:
-            assert score == bundle.detector.anomaly_score(scaled)[0]
-    np.testing.assert_allclose(tracker.state, twin.state, rtol=1e-9, atol=1e-12)
-
-
 def test_many_rows_in_parts_equal_one_after_another(
     bundle: ModelBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,21 +42,20 @@ def test_many_rows_in_parts_equal_one_after_another(
     monkeypatch.setattr("microstream_lab.threads.cpu_count", lambda: 3)
     raw = raw_rows(bundle)
     steps = steps_of(len(raw))
-    models = bundle.scaler, bundle.detector
-    tracker, stress = bundle.regime_model.tracker(40), bundle.stress_by_state
-    scores, quantiles, probs, regimes, expected = judge_rows(
-        *models, tracker, stress, list(raw.T), steps
-    )
-    tracker = bundle.regime_model.tracker(40)
-    judge = judge_for(*models, tracker)
+    tracker, twin = (bundle.regime_model.tracker(40) for _ in range(2))
+    stress, detector = bundle.stress_by_state, bundle.detector
+    judged = judge_rows(bundle.scaler, detector, tracker, stress, list(raw.T), steps)
     for place, (row, step) in enumerate(zip(raw, steps, strict=True)):
-        score, known, regime = judge.update(row, int(step))
-        np.testing.assert_allclose(probs[place], known, rtol=1e-9, atol=1e-12)
-        np.testing.assert_equal(scores[place], score)
-        np.testing.assert_equal(quantiles[place], bundle.detector.reference_.quantile(score))
-        assert regimes[place] == regime
-        now = tracker.state[: len(stress)] @ stress if regime >= 0 else np.nan
-        np.testing.assert_allclose(expected[place], now, rtol=1e-12)
+        scaled = bundle.scaler.transform(row[None])
+        known = twin.track(scaled, np.array([step]))
+        probs = judged.filtered_probs[place]
+        np.testing.assert_allclose(probs, known.probs[0], rtol=1e-9, atol=1e-12)
+        assert judged.regimes[place] == known.regimes[0]
+        np.testing.assert_allclose(judged.stress[place], known.states[0] @ stress, rtol=1e-12)
+        is_known = not np.isnan(scaled).any()
+        score = detector.anomaly_score(scaled)[0] if is_known else np.nan
+        np.testing.assert_equal(judged.scores[place], score)
+        np.testing.assert_equal(judged.quantiles[place], detector.reference_.quantile(score))
 
 
 def test_forecasts_equal_the_weighted_terms_of_rows_and_clock() -> None:

@@ -8,13 +8,14 @@ missing between them; what to do at a gap is decided once, in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from microstream_lab.errors import SettingsError
+from microstream_lab.features.forms import Form
 from microstream_lab.schema import Bar
 
 __all__ = ["FEATURES", "Feature", "FloatArray", "register"]
@@ -86,6 +87,18 @@ class Feature(ABC):
     @abstractmethod
     def update(self, bar: Bar) -> float:
         """Value of the next bar of the run, NaN where undefined."""
+
+    def form(self) -> Form | None:
+        """What :meth:`update` does, for the compiled loop; None leaves it to Python.
+
+        Never inherited: a subclass may update in another way, and says so itself if it does not.
+        """
+        return None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "form" not in vars(cls):
+            cls.form = Feature.form  # type: ignore[method-assign]
 
 
 FEATURES: dict[str, type[Feature]] = {}

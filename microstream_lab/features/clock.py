@@ -7,7 +7,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from microstream_lab.features import forms
 from microstream_lab.features.base import Feature, FloatArray, register
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.schema import Bar
 
 __all__ = ["TimeOfWeek"]
@@ -42,3 +44,6 @@ class TimeOfWeek(Feature):
 
     def update(self, bar: Bar) -> float:
         return (bar.open_time - _FIRST_MONDAY) % _WEEK / _WEEK
+
+    def form(self) -> Form:
+        return forms.value(Measure.TIME_OF_WEEK)

@@ -17,7 +17,7 @@ from microstream_lab.features.base import FEATURES, Feature, FloatArray
 from microstream_lab.schema import Bar, contiguous_runs, interval_us, require_bars, series_key
 from microstream_lab.threads import PART_ROWS, share_out
 
-__all__ = ["FEATURE_SETS", "FeatureState", "feature_names", "features_from_bars"]
+__all__ = ["FEATURE_SETS", "FeatureState", "after_gap", "feature_names", "features_from_bars"]
 
 FEATURE_SETS: dict[str, tuple[str, ...]] = {
     "seed": ("log_return", "range", "relative_volume"),
@@ -134,7 +134,7 @@ class FeatureState:
         if not self._features:
             self._features = [FEATURES[name](self.window, bar.interval) for name in self.names]
         elif steps > 1:
-            self._features = [_after_gap(feature) for feature in self._features]
+            self._features = [after_gap(feature) for feature in self._features]
         self.last_open_time = bar.open_time
         return {feature.name: feature.update(bar) for feature in self._features}
 
@@ -150,12 +150,24 @@ class FeatureState:
             return 1
         if bar.interval != (expected := self._features[0].interval):
             raise DataError(f"{bar.symbol} bars", f"interval {bar.interval}", expected)
-        steps = (bar.open_time - self.last_open_time) // interval_us(bar.interval)
-        if steps < 1:
-            found = f"open_time {bar.open_time}"
-            raise DataError(f"{bar.symbol} bars", found, f"later than {self.last_open_time}")
-        return steps
+        return steps_between(self.last_open_time, bar, interval_us(bar.interval))
 
 
-def _after_gap(feature: Feature) -> Feature:
+def steps_between(last_open_time: int, bar: Bar, step: int) -> int:
+    """Interval steps from a bar to a later one.
+
+    Raises
+    ------
+    DataError
+        If it is not later.
+    """
+    steps = (bar.open_time - last_open_time) // step
+    if steps < 1:
+        found = f"open_time {bar.open_time}"
+        raise DataError(f"{bar.symbol} bars", found, f"later than {last_open_time}")
+    return steps
+
+
+def after_gap(feature: Feature) -> Feature:
+    """The feature as it goes on after a gap."""
     return feature if feature.spans_gaps else type(feature)(feature.window, feature.interval)

@@ -70,6 +70,7 @@ def register_horizons(*horizons: int) -> Callable[[_Horizons], _Horizons]:
         for horizon in horizons:
             own = {"name": f"{family.name}_{horizon}", "horizon": horizon}
             own |= {"__doc__": family.__doc__, "__module__": family.__module__}
+            own |= {"form": family.form}  # nothing else is updated in another way
             register(type(f"{family.__name__}{horizon}", (family,), own))
         return family
 

@@ -54,8 +54,8 @@ class Decay:
     """
 
     def __init__(self, half_life: float, least: int = 1) -> None:
-        self._factor = 0.5 ** (1.0 / half_life)
-        self._least = least
+        self.factor = 0.5 ** (1.0 / half_life)
+        self.least = least
         self._total = self._weight = 0.0
         self._seen = 0
 
@@ -64,16 +64,16 @@ class Decay:
         from microstream_lab.features.recursions import decaying_means
 
         means = np.empty(len(values))
-        decaying_means(_fixed(values), self._factor, self._least, means)
+        decaying_means(_fixed(values), self.factor, self.least, means)
         return means
 
     def update(self, value: float) -> float:
         """The mean after the next observation."""
         if not isnan(value):
-            self._total = self._factor * self._total + value
-            self._weight = self._factor * self._weight + 1.0
+            self._total = self.factor * self._total + value
+            self._weight = self.factor * self._weight + 1.0
             self._seen += 1
-        return self._total / self._weight if self._seen >= self._least else nan
+        return self._total / self._weight if self._seen >= self.least else nan
 
 
 class SlidingSum:
@@ -94,7 +94,7 @@ class SlidingSum:
     """
 
     def __init__(self, length: int) -> None:
-        self._length = length
+        self.length = length
         self._block: list[float] = []
         self._tails: list[float] = []
         self._running = 0.0
@@ -105,7 +105,7 @@ class SlidingSum:
         from microstream_lab.features.recursions import sliding_sums
 
         sums = np.empty(len(values))
-        sliding_sums(_fixed(values), self._length, sums)
+        sliding_sums(_fixed(values), self.length, sums)
         return sums
 
     def update(self, value: float) -> float:
@@ -114,7 +114,7 @@ class SlidingSum:
             return self._total
         self._running = self._running + value if self._block else value
         self._block.append(value)
-        if len(self._block) == self._length:
+        if len(self._block) == self.length:
             self._total = self._running
             self._turn()
         elif self._tails:
@@ -123,8 +123,8 @@ class SlidingSum:
 
     def _turn(self) -> None:
         """Sum the full block from its end backwards and begin the next."""
-        tails, tail = [0.0] * self._length, 0.0
-        for place in range(self._length - 1, -1, -1):
+        tails, tail = [0.0] * self.length, 0.0
+        for place in range(self.length - 1, -1, -1):
             tail += self._block[place]
             tails[place] = tail
         self._tails, self._block = tails, []

@@ -11,8 +11,10 @@ from math import ceil, nan
 import numpy as np
 import pandas as pd
 
+from microstream_lab.features import forms
 from microstream_lab.features.base import Feature, register
 from microstream_lab.features.changes import LastClose, log_changes
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.features.horizon import (
     HALF_LIVES,
     HorizonFeature,
@@ -202,6 +204,9 @@ class RelativeAmihud(_Relative):
         impact = impact_of(bar, self._last.log_change(bar))
         return self._ratio(self._now.update(impact), self._usual.update(impact))
 
+    def form(self) -> Form:
+        return forms.ratio(Measure.IMPACT, self._now, self._usual, self.warm_up)
+
 
 @register_horizons(15, 60)
 class Activity(HorizonFeature):
@@ -237,3 +242,6 @@ class Activity(HorizonFeature):
     def update(self, bar: Bar) -> float:
         now, usual = self._now.update(bar.quote_volume), self._usual.update(bar.quote_volume)
         return now / usual if usual > 0 else nan
+
+    def form(self) -> Form:
+        return forms.ratio(Measure.QUOTE_VOLUME, self._now, self._usual)

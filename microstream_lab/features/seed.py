@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-from math import fsum, log, nan
+from math import log, nan
 
 import numpy as np
 import pandas as pd
 
+from microstream_lab.features import forms
 from microstream_lab.features.base import Feature, FloatArray, register
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.features.memory import SlidingSum, column
 from microstream_lab.schema import Bar
 
@@ -39,6 +40,9 @@ class LogReturn(Feature):
         last, self._last_close = self._last_close, bar.close
         return log(bar.close / last)
 
+    def form(self) -> Form:
+        return forms.value(Measure.LOG_CHANGE)
+
 
 @register
 class Range(Feature):
@@ -60,6 +64,9 @@ class Range(Feature):
     def update(self, bar: Bar) -> float:
         return (bar.high - bar.low) / bar.open
 
+    def form(self) -> Form:
+        return forms.value(Measure.RANGE)
+
 
 @register
 class RelativeVolume(Feature):
@@ -76,7 +83,7 @@ class RelativeVolume(Feature):
 
     def __init__(self, window: int = 20, interval: str = "1m") -> None:
         super().__init__(window, interval)
-        self._volumes: deque[float] = deque(maxlen=window)
+        self._sum = SlidingSum(window)
 
     @property
     def warm_up(self) -> int:
@@ -84,15 +91,15 @@ class RelativeVolume(Feature):
 
     def batch(self, bars: pd.DataFrame) -> FloatArray:
         volume = column(bars, "volume")
-        shares = SlidingSum(self.window).batch(volume)
+        shares = self._sum.batch(volume)
         with np.errstate(invalid="ignore"):  # where nothing traded the last bar is 0 as well: NaN
             np.divide(volume, shares, out=shares)
         shares *= self.window
         return shares
 
     def update(self, bar: Bar) -> float:
-        self._volumes.append(bar.volume)
-        if len(self._volumes) < self.window:
-            return nan
-        mean = fsum(self._volumes) / self.window
-        return bar.volume / mean if mean > 0 else nan
+        total = self._sum.update(bar.volume)
+        return bar.volume / total * self.window if total > 0 else nan
+
+    def form(self) -> Form:
+        return forms.share(Measure.VOLUME, self._sum)

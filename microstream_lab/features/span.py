@@ -6,6 +6,8 @@ from collections import deque
 from math import ceil, log
 from typing import TYPE_CHECKING
 
+from microstream_lab.features import forms
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.features.horizon import HorizonFeature, register_horizons
 from microstream_lab.features.memory import FloatArray, log_ratio
 from microstream_lab.schema import Bar
@@ -59,3 +61,6 @@ class Span(HorizonFeature):
         self._highs.append(bar.high)
         self._lows.append(bar.low)
         return log(max(self._highs) / min(self._lows))
+
+    def form(self) -> Form:
+        return forms.span(Measure.HIGH, Measure.LOW, self._length)

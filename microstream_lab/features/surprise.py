@@ -16,7 +16,9 @@ from math import ceil, log, nan, sqrt
 import numpy as np
 import pandas as pd
 
+from microstream_lab.features import forms
 from microstream_lab.features.base import Feature, register
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.features.horizon import HALF_LIVES, bars_over
 from microstream_lab.features.memory import Decay, FloatArray, column, log_ratio, ratio
 from microstream_lab.schema import Bar, hour_of_bars
@@ -97,6 +99,9 @@ class RangeSurprise(SurpriseFeature):
         value = log(bar.high / bar.low)
         return value, value
 
+    def form(self) -> Form:
+        return forms.surprise(Measure.LOG_RANGE, Measure.LOG_RANGE, self._mean)
+
 
 @register
 class TradesSurprise(SurpriseFeature):
@@ -120,6 +125,9 @@ class TradesSurprise(SurpriseFeature):
 
     def _part(self, bar: Bar) -> tuple[float, float]:
         return bar.trades, bar.trades
+
+    def form(self) -> Form:
+        return forms.surprise(Measure.TRADES, Measure.TRADES, self._mean)
 
 
 @register
@@ -146,6 +154,9 @@ class ImpactSurprise(SurpriseFeature):
         value = log(bar.high / bar.low) / sqrt(bar.trades) if bar.trades > 0 else 0.0
         return value, value
 
+    def form(self) -> Form:
+        return forms.surprise(Measure.RANGE_PER_ROOT, Measure.RANGE_PER_ROOT, self._mean)
+
 
 @register
 class WickSurprise(SurpriseFeature):
@@ -169,10 +180,13 @@ class WickSurprise(SurpriseFeature):
         return _per_root(ranges - np.abs(bodies), bars), _per_root(ranges, bars)
 
     def _part(self, bar: Bar) -> tuple[float, float]:
-        if bar.trades <= 0:
+        if not bar.trades > 0:  # none, or not known
             return 0.0, 0.0
         whole, root = log(bar.high / bar.low), sqrt(bar.trades)
         return (whole - abs(log(bar.close / bar.open))) / root, whole / root
+
+    def form(self) -> Form:
+        return forms.surprise(Measure.WICK_PER_ROOT, Measure.RANGE_PER_ROOT, self._mean)
 
 
 @register
@@ -196,10 +210,13 @@ class BodySurprise(SurpriseFeature):
         return moves, _per_root(log_ratio(column(bars, "high"), column(bars, "low")), bars)
 
     def _part(self, bar: Bar) -> tuple[float, float]:
-        if bar.trades <= 0:
+        if not bar.trades > 0:  # none, or not known
             return 0.0, 0.0
         root = sqrt(bar.trades)
         return log(bar.close / bar.open) / root, log(bar.high / bar.low) / root
+
+    def form(self) -> Form:
+        return forms.surprise(Measure.BODY_PER_ROOT, Measure.RANGE_PER_ROOT, self._mean)
 
 
 def _per_root(values: FloatArray, bars: pd.DataFrame) -> FloatArray:

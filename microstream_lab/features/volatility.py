@@ -8,7 +8,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from microstream_lab.features import forms
 from microstream_lab.features.changes import LastClose, log_changes
+from microstream_lab.features.forms import Form, Measure
 from microstream_lab.features.horizon import HorizonFeature, register_horizons
 from microstream_lab.features.memory import Decay, FloatArray, SlidingSum, column, log_ratio
 from microstream_lab.schema import Bar
@@ -82,6 +84,9 @@ class MeanRange(HorizonFeature):
 
     def update(self, bar: Bar) -> float:
         return self._mean.update(log(bar.high / bar.low))
+
+    def form(self) -> Form:
+        return forms.mean(Measure.LOG_RANGE, self._mean)
 
 
 @register_horizons(60, 240, 1440)

@@ -114,7 +114,7 @@ class LevelTracker:
 
     @property
     def parameters(self) -> tuple[Any, ...]:
-        """What :func:`~microstream_lab.models.kernels.judgement.judge_levels` takes of a model."""
+        """See :class:`microstream_lab.models.tracking.Tracker`."""
         model = self._model
         merging = np.array(model.weights_), tuple(model.bounds_)
         known = model.forecast_.parameters, model.drift, tuple(model.shocks_)

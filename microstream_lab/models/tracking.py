@@ -40,6 +40,11 @@ class Tracker(Protocol):
 
     state: FloatArray
     """Begins with the last filtered probabilities of the chain's states."""
+    n_regimes: int
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """What the kernels of :mod:`microstream_lab.models.kernels.judgement` take of a model."""
 
     def track(self, rows: Any, steps: Any = None) -> Track:
         """What is known at each of the next rows.
@@ -64,6 +69,12 @@ class FilterTracker:
 
     def __init__(self, chain: GaussianChain, max_hole: int = 20) -> None:
         self.filter = RegimeFilter(chain, max_hole)
+        self.n_regimes = len(chain.startprob_)
+
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """See :class:`Tracker`."""
+        return *self.filter.parameters, self.filter.max_hole
 
     @property
     def state(self) -> FloatArray:

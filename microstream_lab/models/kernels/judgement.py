@@ -39,8 +39,10 @@ def _depth(row, forest, dims, cut_dims):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims, cut_dims):  # type: ignore[no-untyped-def]
-    """Summed depth of one row in the forest, NaN if a feature is; `state` is left filtered.
+def judge_row(  # type: ignore[no-untyped-def]
+    raw, step, scaling, forest, emission, chain, max_hole, state, probs, dims, cut_dims
+):
+    """Summed depth of one row in the forest, NaN if a feature is, and the most probable regime.
 
     Parameters
     ----------
@@ -53,13 +55,18 @@ def judge_row(raw, step, scaling, forest, emission, chain, max_hole, state, dims
     forest, emission, chain : tuples
         What :func:`summed_depths`, :func:`gaussian_log_densities` and :func:`filter_rows` take.
     max_hole, state
-        See :func:`filter_rows`.
+        See :func:`filter_rows`; the state is left filtered.
+    probs : array of shape (n_regimes,), written
+        Filtered probabilities, NaN if a feature is; the regime is -1 then.
     dims, cut_dims : tuples of lengths n_features and n_columns
         See :mod:`microstream_lab.models.sizes`.
     """
     row = _scaled(raw, scaling, dims)
-    filter_rows(gaussian_log_densities(row, *emission), np.full(1, step), *chain, max_hole, state)
-    return _depth(row, forest, dims, cut_dims)
+    densities = gaussian_log_densities(row, *emission)
+    filtered, _ = filter_rows(densities, np.full(1, step), *chain, max_hole, state)
+    probs[:] = filtered[0]
+    regime = -1 if np.isnan(probs[0]) else np.argmax(probs)
+    return _depth(row, forest, dims, cut_dims), regime
 
 
 @compiled
