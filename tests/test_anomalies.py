@@ -244,6 +244,14 @@ class TestReference:
         asked = np.concatenate([scores, rng.normal(size=500), [-99.0, 99.0, np.nan, scores.max()]])
         one_by_one = [reference.quantile(float(score)) for score in asked]
         np.testing.assert_array_equal(one_by_one, reference.quantiles(asked))
+        many, again = np.resize(asked, 5000), np.resize(one_by_one, 5000)  # by buckets
+        np.testing.assert_array_equal(again, reference.quantiles(many))
+
+    def test_many_scores_beside_a_reference_of_one_value(self) -> None:
+        reference = ScoreReference.of(np.full(10, 0.5))
+        asked = np.resize([0.4, 0.5, 0.6], 6000)
+        one_by_one = [reference.quantile(x) for x in asked[:3]]
+        np.testing.assert_array_equal(reference.quantiles(asked), np.resize(one_by_one, 6000))
 
     def test_beyond_the_reference_is_nought_or_one(self) -> None:
         reference = ScoreReference.of(np.array([1.0, 2.0, 3.0]))

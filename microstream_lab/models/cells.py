@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from microstream_lab.models.buckets import bucketed
 from microstream_lab.models.forest import ForestTables
 from microstream_lab.models.kernels.cells import cell_depths, note_cells
 
@@ -86,15 +87,12 @@ def _ladders(
     n_buckets = max(1, _BUCKETS_BY_CUT * max(len(cuts) for cuts in columns))
     scales, buckets, halvings = [], [], []
     for cuts in columns:
-        low, high = (cuts[0], cuts[-1]) if len(cuts) else (0.0, 0.0)
-        by_unit = n_buckets / (high - low) if high > low else 1.0
-        # The very operations of the kernel: a cut is in the bucket that its value would be in.
-        own = np.minimum(np.maximum((cuts - low) * by_unit, 0.0), n_buckets - 1.0).astype(np.int32)
-        scales.append((low, by_unit))
-        buckets.append(np.searchsorted(own, np.arange(n_buckets)))
-        halvings.append(int(np.bincount(own, minlength=1).max()).bit_length())
+        lowest, by_unit, before = bucketed(cuts, n_buckets)
+        scales.append((lowest, by_unit))
+        buckets.append(before)
+        halvings.append(int(np.diff(before).max()).bit_length())
     room = max(len(cuts) for cuts in columns) + (1 << max(halvings))
     padded = np.full((len(columns), room), np.inf)
     for place, cuts in zip(padded, columns, strict=True):
         place[: len(cuts)] = cuts
-    return padded, np.array(scales), np.array(buckets, np.uint32), np.array(halvings)
+    return padded, np.array(scales), np.array(buckets), np.array(halvings)

@@ -10,15 +10,20 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from microstream_lab.models.buckets import bucketed
 
 __all__ = ["ScoreReference"]
 
 FloatArray = npt.NDArray[np.float64]
 _LEVELS: Final = 1001
+_MANY: Final = 4096
+"""Scores from which on buckets are worth while."""
+_BUCKETS: Final = 16_384
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +51,13 @@ class ScoreReference:
         """
         if not len(self.scores):
             return np.full(np.shape(scores), nan)
-        return np.asarray(np.interp(scores, self.scores, self._levels))
+        if np.ndim(scores) != 1 or len(scores) < _MANY:
+            return np.asarray(np.interp(scores, self.scores, self._levels))
+        from microstream_lab.models.kernels.quantiles import interpolate
+
+        quantiles = np.empty(len(scores))
+        interpolate(np.asarray(scores, np.float64), *self._lines, quantiles)
+        return quantiles
 
     def quantile(self, score: float) -> float:
         """The same of one score."""
@@ -61,6 +72,15 @@ class ScoreReference:
             return levels[left]
         slope = (levels[right] - levels[left]) / (scores[right] - scores[left])
         return slope * (score - scores[left]) + levels[left]
+
+    def __getstate__(self) -> dict[str, FloatArray]:
+        return {"scores": self.scores}  # all else follows
+
+    @cached_property
+    def _lines(self) -> tuple[Any, ...]:
+        with np.errstate(divide="ignore"):  # between equal scores: nothing is ever looked up there
+            slopes = np.diff(self._levels) / np.diff(self.scores)
+        return self.scores, self._levels, slopes, *bucketed(self.scores, _BUCKETS)
 
     @cached_property
     def _levels(self) -> FloatArray:

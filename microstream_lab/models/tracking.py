@@ -111,5 +111,10 @@ def expectation(states: Iterable[_Number], values: Iterable[float]) -> _Number:
 
 def most_probable(probs: FloatArray) -> Regimes:
     """Regime of the highest probability in each row, -1 for a row of NaN."""
-    unknown = np.isnan(probs[:, 0])
-    return np.where(unknown, -1, probs.argmax(axis=1)).astype(np.int8)
+    regimes = np.zeros(len(probs), np.int8)
+    highest = probs[:, 0].copy()
+    for k in range(1, probs.shape[1]):
+        regimes[probs[:, k] > highest] = k
+        np.maximum(highest, probs[:, k], out=highest)
+    regimes[np.isnan(probs[:, 0])] = -1
+    return regimes

@@ -73,7 +73,7 @@ def _count_below(column, cuts, lowest, by_unit, buckets, halvings, ranks):  # ty
     A bucket tells where its own cuts begin; the place among them is found by halving, in which all
     rows take each step together, so that their look-ups do not wait for one another.
     """
-    highest = float(len(buckets) - 1)
+    highest = float(len(buckets) - 2)
     for row in range(len(column)):
         bucket = (column[row] - lowest) * by_unit
         ranks[row] = buckets[np.uint32(min(max(bucket, 0.0), highest))]
@@ -96,9 +96,8 @@ def cell_depths(  # type: ignore[no-untyped-def]
     cuts : float64 array of shape (n_columns, n_places)
         The distinct cuts of all trees, ascending, then infinities.
     scales : float64 array of shape (n_columns, 2)
-        Lowest cut, and buckets by unit.
-    buckets : uint32 array of shape (n_columns, n_buckets)
-        How many cuts lie in the buckets before each.
+    buckets : uint32 array of shape (n_columns, n_buckets + 1)
+        See :class:`~microstream_lab.models.buckets.Buckets`, of each column's cuts.
     halvings : int64 array of shape (n_columns,)
         Steps that find a place among the cuts of the fullest bucket.
     steps : array of unsigned int of shape (n_trees, n_cuts + n_columns)
