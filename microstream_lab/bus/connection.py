@@ -15,12 +15,21 @@ from microstream_lab.errors import BusError
 from microstream_lab.market.offline import require_allowed
 from microstream_lab.settings import Settings
 
-__all__ = ["PROMPT_MS", "Complaints", "client_options", "require_broker", "require_library"]
+__all__ = [
+    "PROMPT_FETCHES",
+    "PROMPT_MS",
+    "Complaints",
+    "client_options",
+    "require_broker",
+    "require_library",
+]
 
 log = logging.getLogger(__name__)
 
 PROMPT_MS: Final = 5
 """A broker answers a reader of committed messages no sooner, should a commit be all that is new."""
+PROMPT_FETCHES: Final = {"fetch_wait_max_ms": PROMPT_MS, "fetch_min_bytes": 8_000}
+"""A reader asks every few milliseconds, not for each message: every answer keeps a broker busy."""
 _ANSWER_S: Final = 5.0
 _LOOK_S: Final = 0.25
 

@@ -6,10 +6,11 @@ Invariant: a message of a transaction that was not committed is never seen.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from microstream_lab.bus.connection import PROMPT_MS, client_options
+from microstream_lab.bus.connection import PROMPT_FETCHES, client_options
 from microstream_lab.bus.messages import decode_bar, decode_signal
 from microstream_lab.bus.records import Incoming, incoming
 from microstream_lab.errors import DataError
@@ -23,10 +24,15 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 5_000
 
 
-def arrived(consumer: Any, most: int, timeout_s: float) -> list[Any]:
-    """The first message as soon as it is there, and what has come with it; none if time is up."""
+def arrived(consumer: Any, most: int, timeout_s: float, until: float = 0.0) -> list[Any]:
+    """The first message as soon as it is there, and what comes with it; none if time is up.
+
+    More are waited for until then, by the monotonic clock, unless there are `most` before.
+    """
     first = consumer.poll(timeout_s)
-    return [] if first is None else [first, *consumer.consume(most - 1, 0)]
+    if first is None:
+        return []
+    return [first, *consumer.consume(most - 1, max(0.0, until - time.monotonic()))]
 
 
 def record_of(message: Any, settings: Settings) -> Bar | Signal | None:
@@ -76,7 +82,7 @@ def committed_consumer(settings: Settings, group: str = "microstream-readers") -
             enable_auto_commit=False,
             isolation_level="read_committed",
             auto_offset_reset="earliest",
-            fetch_wait_max_ms=PROMPT_MS,
+            **PROMPT_FETCHES,
         )
     )
 

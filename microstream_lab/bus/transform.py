@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from microstream_lab.bus.connection import PROMPT_MS, client_options, require_library
+from microstream_lab.bus.connection import PROMPT_FETCHES, client_options, require_library
 from microstream_lab.bus.reader import arrived, history
 from microstream_lab.bus.records import Incoming, Outgoing, incoming
 from microstream_lab.bus.topics import missing_topic
@@ -48,6 +49,10 @@ class Processor(Protocol):
 class TransformOptions(NamedTuple):
     """How a transform runs.
 
+    A message that comes alone is processed at once. While there are more, batches are begun
+    ``pace_s`` after one another or as soon as ``batch`` messages wait: a transaction costs the
+    broker a request for each partition, whatever it holds, and a broker that is kept busy with
+    small ones answers late.
     ``session_s`` after the last sign of life of a member others take its partitions;
     ``transaction_s`` after it began a transaction is aborted in the name of whoever was killed;
     a member that is busy with one batch for longer than ``longest_pause_s`` counts as hung.
@@ -56,6 +61,7 @@ class TransformOptions(NamedTuple):
     group: str = "microstream-workers"
     name: str = ""
     batch: int = 2_000
+    pace_s: float = 0.02
     session_s: float = 10.0
     transaction_s: float = 10.0
     longest_pause_s: float = 600.0
@@ -96,6 +102,7 @@ class Transform:
         self._ended = threading.Event()
         self._consumer: Any = None
         self._transactions: Transactions | None = None
+        self._next_batch = 0.0
 
     def stop(self) -> None:
         """Let :meth:`run` commit what it has and return."""
@@ -143,7 +150,7 @@ class Transform:
                 session_timeout_ms=int(options.session_s * 1_000),
                 heartbeat_interval_ms=int(options.session_s * 300),
                 max_poll_interval_ms=int(options.longest_pause_s * 1_000),
-                fetch_wait_max_ms=PROMPT_MS,
+                **PROMPT_FETCHES,
             )
         )
         self._consumer.subscribe(
@@ -182,7 +189,11 @@ class Transform:
     def _poll(self, timeout_s: float) -> list[Incoming]:
         """Messages of the partitions that are ours."""
         found = []
-        for message in arrived(self._consumer, self._options.batch, timeout_s):
+        options = self._options
+        messages = arrived(self._consumer, options.batch, timeout_s, self._next_batch)
+        if messages:
+            self._next_batch = time.monotonic() + options.pace_s
+        for message in messages:
             if (error := message.error()) is not None:
                 self._heed(error)
             elif message.partition() in self.partitions:
