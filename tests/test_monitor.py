@@ -26,7 +26,7 @@ from microstream_lab.live.live_figure import LiveFigure, mended
 from microstream_lab.live.monitor import RegimeMonitor
 from microstream_lab.live.session import LiveSession
 from microstream_lab.live.state import MonitorState, Picture
-from microstream_lab.live.tidings import Drift, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Drift, Link, Scored, Stale, Ticks, Tiding
 from microstream_lab.live.tiles import event_rows, health_items, tile_data
 from microstream_lab.live.view import MonitorView, Scene
 from microstream_lab.live.watchlist import watchlist_rows
@@ -488,6 +488,11 @@ def test_tiles_of_nothing_are_dashes() -> None:
     picture = MonitorState("1m", 5).picture(START)
     assert {tile["value"] for tile in tile_data(picture, MINUTE, START, "x")} == {"\u2013"}
     assert event_rows(picture) == []
+
+
+def test_feed_is_not_called_live_before_its_first_trade() -> None:
+    picture = picture_of(make_model(), Link(0, 0, START))
+    assert health_items(picture, START)[0]["value"] == "no trade yet"
 
 
 def test_stale_feed_and_open_gaps_are_alarms() -> None:

@@ -11,7 +11,7 @@ from live_tidings import MINUTE, START, make_bar, make_model, make_scored, make_
 from msgspec.structs import replace
 
 from microstream_lab.live.state import MonitorState, Picture
-from microstream_lab.live.tidings import Drift, Link, Note, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Drift, Heard, Link, Note, Scored, Stale, Ticks, Tiding
 from microstream_lab.live.window import Window
 from microstream_lab.schema import Gap
 
@@ -123,6 +123,26 @@ def test_stale_feed_is_stale_until_the_next_trade() -> None:
     picture = told(stale, ticks(1, START + 9 * S))
     assert picture.health.stale_since is None
     assert texts(picture, "stale") == ["no trade for 4.0 s", "trades are coming again"]
+
+
+def test_trades_and_bars_that_waited_when_the_connection_was_cut_do_not_make_it_live() -> None:
+    cut = [Stale("BTCUSDT", START, START + S), Link(1, 1, START + S, is_cut=True)]
+    late = [ticks(1, START + 2 * S), Scored(make_bar(0))]
+    assert told(*cut, *late).health.stale_since == START
+    again = [Link(1, 2, START + 3 * S), ticks(1, START + 4 * S)]
+    assert told(*cut, *late, *again).health.stale_since is None
+
+
+def test_bars_that_come_again_without_trades_are_told_as_heard() -> None:
+    stale = Stale("BTCUSDT", START, START + 4 * S)
+    assert told(stale, Scored(make_bar(0))).health.stale_since == START
+    assert told(stale, Heard(START + 5 * S)).health.stale_since is None
+
+
+def test_feed_is_awaited_from_its_connection_until_its_first_trade() -> None:
+    assert not told().health.is_awaited
+    assert told(Link(0, 0, START)).health.is_awaited
+    assert not told(Link(0, 0, START), ticks(1, START + S)).health.is_awaited
 
 
 def test_lost_connections_are_counted_and_logged_once() -> None:

@@ -29,7 +29,7 @@ from microstream_lab.live.records import Batch
 from microstream_lab.live.scorer import Scorer
 from microstream_lab.live.sources import Place, open_exchange
 from microstream_lab.live.stored import follow, recent, replay
-from microstream_lab.live.tidings import Note, NoteKind, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Heard, Link, Note, NoteKind, Scored, Stale, Ticks, Tiding
 from microstream_lab.schema import Bar, Gap, interval_us, iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -119,7 +119,10 @@ class Course:
             await self._swap_if_due()
             await self._close([bar for bar in bars if not self._scorer.knows(bar)])
             if bars:
-                heard_at, is_stale = _now(), False
+                heard_at = _now()
+                if is_stale:
+                    is_stale = False
+                    self._tell([Heard(heard_at)])
             elif not is_stale and _now() - heard_at > (_SILENT_BARS + 1) * self._step:
                 is_stale = True
                 self._tell([Stale(self.series[1], heard_at, _now())])
@@ -153,6 +156,7 @@ class Course:
                 place.settings,
                 options=PipelineOptions(keep_trades=True),
             )
+            self._tell([Link(0, 0, _now())])
             async with pipeline:
                 links = watch_links(pipeline, place.symbol, self._tell)
                 quotes = self._quotes.watch(pipeline.client, place.symbol)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from microstream_lab.live.pipeline import Pipeline
 from microstream_lab.live.tidings import Link, Stale, Tiding
 
@@ -23,7 +25,7 @@ async def watch_links(
 ) -> None:
     """Tell lost connections and silences until cancelled."""
     status, counters = pipeline.stream.status, pipeline.feed.counters
-    losses, silences, dials = 0, 0, 0
+    losses, silences, link = 0, 0, Link(0, 0, 0)
     newest, heard_at = None, time.time_ns() // 1_000
     while True:
         now, last = time.time_ns() // 1_000, pipeline.assembler.last_trade(symbol)
@@ -31,7 +33,9 @@ async def watch_links(
             newest, heard_at = last, now  # by our clock: a market may have another
         if status.losses > losses or counters.stale > silences:
             tell([Stale(symbol, heard_at, now)])
-        if (status.losses, status.dials) != (losses, dials):
-            tell([Link(status.losses, status.dials, now)])
-        losses, silences, dials = status.losses, counters.stale, status.dials
+        before, link = link, Link(status.losses, status.dials, link.at, status.n_open == 0)
+        if link != before:
+            link = msgspec.structs.replace(link, at=now)
+            tell([link])
+        losses, silences = status.losses, counters.stale
         await asyncio.sleep(_LOOK_S)

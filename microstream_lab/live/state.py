@@ -13,7 +13,17 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from microstream_lab.live.tidings import Drift, Link, Model, Note, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import (
+    Drift,
+    Heard,
+    Link,
+    Model,
+    Note,
+    Scored,
+    Stale,
+    Ticks,
+    Tiding,
+)
 from microstream_lab.live.window import Columns, Window
 from microstream_lab.schema import PARTIAL, Bar, Gap, Signal, interval_us
 
@@ -46,7 +56,8 @@ class Health:
 
     ``trades_per_s`` over the last five seconds; ``lag_us`` from the last trade to its receipt;
     ``latency_us`` from trade to drawn, median and 99th percentile; gaps that are open and that
-    were repaired; connections lost; ``drift`` from the training, None if it is not told.
+    were repaired; connections lost; ``is_awaited`` as long as no trade has come over a connection
+    that brings them; ``drift`` from the training, None if it is not told.
     """
 
     trades_per_s: float
@@ -56,6 +67,7 @@ class Health:
     gaps_repaired: int
     reconnects: int
     stale_since: int | None
+    is_awaited: bool = False
     drift: Drift | None = None
 
 
@@ -148,6 +160,8 @@ class MonitorState:
                 self._stale_since = tiding.since
                 silent_s = (tiding.detected_at - tiding.since) / _S
                 self._write(tiding.detected_at, "stale", f"no trade for {silent_s:.1f} s")
+            case Heard():
+                self._hear(tiding.at)
             case Drift():
                 self._drift_to(tiding)
             case Note():
@@ -188,9 +202,13 @@ class MonitorState:
         self._sent_at, self._lag = ticks.sent_at, ticks.received_at - ticks.sent_at
         self._rates.append((ticks.received_at, ticks.n))
         self._forming = ticks.forming
-        if self._stale_since is not None:
+        self._hear(ticks.received_at)
+
+    def _hear(self, at: int) -> None:
+        # Over a connection that is cut nothing comes: those are trades that waited to be told.
+        if self._stale_since is not None and not self._link.is_cut:
             self._stale_since = None
-            self._write(ticks.received_at, "stale", "trades are coming again")
+            self._write(at, "stale", "trades are coming again")
 
     def _close(self, scored: Scored) -> None:
         bar, signal = scored.bar, scored.signal
@@ -203,7 +221,7 @@ class MonitorState:
             if bar.open_time == self._last.bar.open_time:
                 self._last = scored
             return
-        self._last, self._stale_since = scored, None
+        self._last = scored
         if self._forming is not None and self._forming.open_time <= bar.open_time:
             self._forming = None
         if self._trade_time < bar.open_time + self._step:
@@ -285,5 +303,6 @@ class MonitorState:
             gaps_repaired=self._repaired,
             reconnects=self._link.losses,
             stale_since=self._stale_since,
+            is_awaited=self._link.at > 0 and not self._rates,
             drift=self._drift,
         )

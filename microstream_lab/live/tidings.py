@@ -14,7 +14,18 @@ import msgspec
 from microstream_lab.market.feed.records import Stale
 from microstream_lab.schema import Bar, Gap, Signal
 
-__all__ = ["Drift", "Link", "Model", "Note", "NoteKind", "Scored", "Stale", "Ticks", "Tiding"]
+__all__ = [
+    "Drift",
+    "Heard",
+    "Link",
+    "Model",
+    "Note",
+    "NoteKind",
+    "Scored",
+    "Stale",
+    "Ticks",
+    "Tiding",
+]
 
 NoteKind = Literal["note", "banner", "error"]
 
@@ -59,12 +70,19 @@ class Model(msgspec.Struct, frozen=True):
     provisional: bool = False
 
 
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """What was silent is heard again, at `at` (us); trades say so by themselves."""
+
+    at: int
+
+
 class Link(msgspec.Struct, frozen=True, gc=False):
-    """How often the connection was lost and opened so far, as of `at` (us)."""
+    """How often the connection was lost and dialled as of `at` (us), and whether it is cut now."""
 
     losses: int
     dials: int
     at: int
+    is_cut: bool = False
 
 
 class Note(msgspec.Struct, frozen=True, gc=False):
@@ -90,4 +108,4 @@ class Drift(msgspec.Struct, frozen=True):
     text: str
 
 
-Tiding = Ticks | Scored | Model | Link | Note | Stale | Gap | Drift
+Tiding = Ticks | Scored | Model | Link | Note | Stale | Heard | Gap | Drift

@@ -45,8 +45,9 @@ def tile_data(picture: Picture, step_us: int, now: int, title: str) -> list[Json
 def health_items(picture: Picture, now: int) -> list[Json]:
     """The health line; `now` (us) tells how old things are."""
     health, model = picture.health, picture.model
-    stale = health.stale_since is not None
-    feed = f"stale for {_span(now - (health.stale_since or now))}" if stale else "live"
+    feed = "no trade yet" if health.is_awaited else "live"
+    if health.stale_since is not None:
+        feed = f"stale for {_span(now - health.stale_since)}"
     lag_known = picture.sent_at and abs(health.lag_us) < 60 * _S
     drawn = health.latency_us
     name = _DASH
@@ -54,7 +55,7 @@ def health_items(picture: Picture, now: int) -> list[Json]:
         name = model.version or model.bundle_id.rsplit("-", 1)[-1]
         name += " (provisional)" if model.provisional else ""
     return [
-        {"label": "feed", "value": feed, "alarm": stale},
+        {"label": "feed", "value": feed, "alarm": health.stale_since is not None},
         {"label": "trades/s", "value": f"{health.trades_per_s:,.1f}"},
         {"label": "lag", "value": f"{health.lag_us / 1e3:,.0f} ms" if lag_known else _DASH},
         {

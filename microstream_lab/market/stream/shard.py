@@ -61,12 +61,18 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class StreamStatus(msgspec.Struct):
-    """What happened so far: dials that were made and that failed, connections lost and renewed."""
+    """What happened so far: dials made and failed, connections opened, lost and renewed."""
 
     dials: int = 0
     failures: int = 0
+    openings: int = 0
     losses: int = 0
     renewals: int = 0
+
+    @property
+    def n_open(self) -> int:
+        """Connections that are open now."""
+        return self.openings - self.losses - self.renewals
 
 
 class Dialler:
@@ -185,6 +191,7 @@ class Shard:
 
     async def _open(self) -> Link:
         connection = await self._dialler.open(self._url, self._delays)
+        self._dialler.status.openings += 1
         timing, options = self._dialler.timing, self._dialler.options
         link = Link(connection, self.symbols, self._inbox, timing, self._max_age_s, options.watch_s)
         self._links.append(link)
