@@ -44,6 +44,7 @@ ONLY_PARSED = {
     "microstream sweep": "starts kernels, as tests/test_sweep_cli.py does",
     "microstream ingest SYMBOL": "needs Binance's archive",
     "microstream worker": "needs a broker",
+    "microstream store publish": "needs a broker",
     "microstream store serve": "serves until it is stopped",
 }
 """Commands of ours that are understood by the command line, and not carried out; why."""

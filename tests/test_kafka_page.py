@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import typer.main
+from typer.core import TyperGroup
 
 from microstream_lab.bus.messages import bar_message, decode_bar, decode_signal, signal_message
 from microstream_lab.cli import app
@@ -39,7 +40,10 @@ def test_commands_of_the_page_are_understood() -> None:
     lines = re.findall(r"^(?:docker compose run --rm worker|microstream) ([^#\n]+)", PAGE, re.M)
     assert len(lines) >= 5
     for line in lines:
-        words = line.split()
-        context = command.make_context("microstream", words)
-        word, inner, rest = command.resolve_command(context, words)  # type: ignore[attr-defined]
-        assert inner.make_context(word, rest, parent=context).args == [], line
+        rest, inner = line.split(), command
+        context = inner.make_context("microstream", rest)
+        while isinstance(inner, TyperGroup):
+            word, found, rest = inner.resolve_command(context, rest)
+            assert found is not None, line
+            inner, context = found, found.make_context(word, rest.copy(), parent=context)
+        assert context.args == [], line

@@ -73,3 +73,17 @@ def test_a_batch_that_fails_leaves_nothing_waiting(
     with pytest.raises(RuntimeError):
         store.write_live(BARS[1:], [], [], publish=True)
     assert waiting(store) == BARS[:1]
+
+
+def test_pages_are_the_stored_bars_in_order_under_their_revisions(store: Store) -> None:
+    repaired = replace(BARS[2], trades=BARS[2].trades + 1, quality="repaired")
+    for written in (BARS, [repaired], make_bars(3, symbol="ETHUSDT")):
+        store.write_bars(written)
+    wanted = [*BARS[:2], replace(repaired, revision=1), *BARS[3:]]
+    assert list(store.pages("BTCUSDT", "1m", most=4)) == [wanted[:4], wanted[4:]]
+    begin, end = BARS[1].open_time, BARS[4].open_time
+    assert list(store.pages("BTCUSDT", "1m", begin, end)) == [wanted[1:4]]
+
+
+def test_a_store_without_bars_has_no_pages(store: Store) -> None:
+    assert list(store.pages("BTCUSDT", "1m")) == []

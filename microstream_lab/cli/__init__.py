@@ -22,6 +22,7 @@ from microstream_lab.cli import (
     models,
     monitor,
     notebooks,
+    publish,
     record,
     run_table,
     runs,
@@ -66,6 +67,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(run_table.app, name="runs")
 app.add_typer(notebooks.app, name="notebooks")
 app.add_typer(models.app, name="models")
+bars.app.command("publish", short_help="Put stored bars on Kafka.")(publish.publish)
 bars.app.command("serve", short_help="Serve it to many programs at once.")(serve.serve)
 app.add_typer(bars.app, name="store")
 app.command("doctor", short_help="Is this installation fit to work?")(workbench.doctor)

@@ -1,4 +1,4 @@
-"""Bars that are still to be published: noted with the bar itself, struck off once they are out.
+"""Bars as they are published, and which still are to be: noted with the bar, struck off once out.
 
 Invariant: a bar that a recorder has stored for publishing is in the outbox in the same transaction,
 and stays there until somebody says that it has arrived; what was sent and not struck off is sent
@@ -7,7 +7,7 @@ again, and told apart by key and revision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from microstream_lab.store import journal
 from microstream_lab.store.bars import stage, write_staged
 from microstream_lab.store.connection import Connection, transaction
 from microstream_lab.store.results import WriteCounts
+from microstream_lab.store.series import IN_SERIES, IN_SPAN, Series, parameters, span_of
 from microstream_lab.store.sharing import SharedFile
 
 __all__ = ["OutboxTable", "Posted"]
@@ -30,10 +31,14 @@ SELECT coalesce((SELECT max(number) FROM outbox), 0)
 FROM outgoing JOIN bars ON bars.market = outgoing.market AND bars.symbol = outgoing.symbol
     AND bars.interval = outgoing.interval AND bars.open_time = make_timestamptz(outgoing.time)
 """
-_READ: Final = f"""
-SELECT number, outbox.revision, bars.symbol, bars.interval, epoch_us(bars.open_time),
+_BAR: Final = f"""bars.symbol, bars.interval, epoch_us(bars.open_time),
        {", ".join(f"bars.{name}" for name in BAR_VALUES)},
-       bars.quality, bars.revision, bars.market
+       bars.quality, bars.revision, bars.market"""
+_PAGE: Final = f"""
+SELECT {_BAR} FROM bars WHERE {IN_SERIES} AND {IN_SPAN} ORDER BY open_time LIMIT $most
+"""
+_READ: Final = f"""
+SELECT number, outbox.revision, {_BAR}
 FROM outbox JOIN bars USING ({", ".join(_KEY)})
 WHERE outbox.market = $market AND outbox.interval = $interval
     AND list_contains($symbols, outbox.symbol)
@@ -88,6 +93,29 @@ class OutboxTable:
             journal.write_gaps(connection, gaps)
             journal.write_watermarks(connection, watermarks)
         return counts
+
+    def pages(
+        self,
+        symbol: str,
+        interval: str,
+        start: object | None = None,
+        end: object | None = None,
+        market: str = "spot",
+        most: int = 5_000,
+    ) -> Iterator[list[Bar]]:
+        """The bars from `start` to `end` (exclusive) as they are published, `most` at a time.
+
+        They ascend and have the revisions they are stored under; in between the file is free.
+        """
+        series, span = Series(market, symbol, interval).checked(), span_of(start, end)
+        while self._file.exists():
+            with self._file.reading() as connection:
+                asked = parameters(series, span) | {"most": most}
+                rows = connection.execute(_PAGE, asked).fetchall()
+            if not rows:
+                return
+            yield (page := [Bar(*row) for row in rows])
+            span = span._replace(start=page[-1].open_time + 1)
 
     def outbox(
         self, symbols: Sequence[str], interval: str, market: str = "spot", most: int = 5_000
