@@ -141,6 +141,7 @@ class Course:
         async with open_exchange(*wanted, self._settings, options.speed, options.seed) as place:
             self.series = (place.market, place.symbol, options.interval)
             self._shelf = Shelf(self._settings, self.series)
+            self._tell([Link(0, 0, _now())])
             if place.banner:
                 self._say(place.banner, "banner")
             # A simulated market at hand knows all its bars, and for certain.
@@ -156,7 +157,6 @@ class Course:
                 place.settings,
                 options=PipelineOptions(keep_trades=True),
             )
-            self._tell([Link(0, 0, _now())])
             async with pipeline:
                 links = watch_links(pipeline, place.symbol, self._tell)
                 quotes = self._quotes.watch(pipeline.client, place.symbol)

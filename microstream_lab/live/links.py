@@ -1,6 +1,7 @@
 """The connections of a session's feed, watched so that whoever looks knows at once.
 
-Invariant: a lost connection and a silence are told within half a second, once each.
+Invariant: a lost connection and a silence are told within half a second, once each, and one that
+cannot be opened after ten seconds.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from operator import gt
 from typing import Final
 
 import msgspec
@@ -18,6 +20,7 @@ from microstream_lab.live.tidings import Link, Stale, Tiding
 __all__ = ["watch_links"]
 
 _LOOK_S: Final = 0.25
+_PATIENCE_US: Final = 10_000_000
 
 
 async def watch_links(
@@ -25,17 +28,18 @@ async def watch_links(
 ) -> None:
     """Tell lost connections and silences until cancelled."""
     status, counters = pipeline.stream.status, pipeline.feed.counters
-    losses, silences, link = 0, 0, Link(0, 0, 0)
+    reasons, link = (0, 0, False), Link(0, 0, 0)
     newest, heard_at = None, time.time_ns() // 1_000
     while True:
         now, last = time.time_ns() // 1_000, pipeline.assembler.last_trade(symbol)
         if last is not newest:
             newest, heard_at = last, now  # by our clock: a market may have another
-        if status.losses > losses or counters.stale > silences:
+        is_overdue = status.openings == 0 and now - heard_at > _PATIENCE_US
+        before, reasons = reasons, (status.losses, counters.stale, is_overdue)
+        if any(map(gt, reasons, before)):
             tell([Stale(symbol, heard_at, now)])
-        before, link = link, Link(status.losses, status.dials, link.at, status.n_open == 0)
-        if link != before:
+        known, link = link, Link(status.losses, status.dials, link.at, status.n_open == 0)
+        if link != known:
             link = msgspec.structs.replace(link, at=now)
             tell([link])
-        losses, silences = status.losses, counters.stale
         await asyncio.sleep(_LOOK_S)
