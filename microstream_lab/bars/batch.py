@@ -111,13 +111,15 @@ def _folded(
         around = slice(max(inside.start - 1, 0), inside.stop + 1)
         pieces = [column[inside] for column in (times, *columns)]
         if _can_be_folded(agg_ids[around], times[around], pieces[1], pieces[2], step):
-            folded[part] = fold(*pieces, step, bars[part + 1] - bars[part])
+            made = fold(*pieces, step, bars[part + 1] - bars[part])
+            prices, exact, estimate, counts = made
+            folded[part] = prices, settled(exact, estimate), counts
 
     share_out(fold_part, range(len(folded)), worth_it=len(folded) > 1)
     if any(part is None for part in folded):
         return None
-    prices, exact, estimate, counts = map(np.concatenate, zip(*folded, strict=True))
-    return prices, settled(exact, estimate), counts
+    prices, sums, counts = map(np.concatenate, zip(*folded, strict=True))
+    return prices, sums, counts
 
 
 def _can_be_folded(
