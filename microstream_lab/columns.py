@@ -20,7 +20,7 @@ _PIECE: Final = 32_768
 def holds_one_value(column: pd.Series[Any]) -> bool:
     """Whether all rows have the same value, and it is one; a categorical is judged by its codes."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        codes = np.asarray(column.cat.codes)
+        codes = np.asarray(column.array.codes)  # those of `column.cat` would be a copy
         return bool(0 <= codes.min() == codes.max())
     return bool((column == column.iloc[0]).all())
 
