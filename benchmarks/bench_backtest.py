@@ -54,7 +54,7 @@ def main() -> None:
         publish(Figure(PATH, REFERENCE, GOAL, how=HOW.format(n=FIVE_YEARS), skipped=reason))
         return
     theirs(frame["close"], calm)
-    taken = take_turns({"ours": ours, "theirs": lambda: theirs(frame["close"], calm)}, 5)
+    taken = take_turns({"ours": ours, "theirs": lambda: theirs(frame["close"], calm)}, 3)
     publish(
         Figure(
             PATH,

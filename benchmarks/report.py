@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -49,7 +50,9 @@ def run(script: Path) -> list[Figure]:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = {**os.environ, **threads, RESULTS: str(target)}
         print(f"-- {script.stem}", flush=True)
+        start = time.monotonic()
         done = subprocess.run([sys.executable, str(script)], env=environment, check=False)
+        print(f"   took {time.monotonic() - start:,.0f} s", flush=True)
         if done.returncode:
             FAILED.append(script.stem)
         return [Figure(**json.loads(line)) for line in target.read_text().splitlines()]
@@ -105,6 +108,7 @@ def keep(figures: dict[str, list[Figure]]) -> None:
 
 def main(names: list[str]) -> None:
     """Run, compare, keep, and write the page."""
+    start = time.monotonic()
     scripts = {path.stem.removeprefix("bench_"): path for path in sorted(HERE.glob("bench_*.py"))}
     for name in names or scripts:
         found, known = run(scripts[name]), kept()
@@ -112,7 +116,8 @@ def main(names: list[str]) -> None:
         keep({**known, name: found} if found else known)
     figures = [figure for each in dict(sorted(kept().items())).values() for figure in each]
     PAGE.write_text(page(figures))
-    print(f"written: {PAGE.relative_to(HERE.parent)}")
+    took = (time.monotonic() - start) / 60
+    print(f"written: {PAGE.relative_to(HERE.parent)}, after {took:,.1f} minutes")
     if FAILED:
         sys.exit(f"broke off: {', '.join(FAILED)}")
 
