@@ -1,8 +1,8 @@
 """Runs every benchmark, writes docs/performance.md, and compares with the run before.
 
 ``python benchmarks/report.py [NAME ...]`` runs those named, ``signal`` for example, or all but the
-ones of `BY_NAME`, in a quarter of an hour on two quiet cores. The last figures of every benchmark are kept in build/, which is not committed, and the page shows
-them all.
+ones of `BY_NAME`, in a quarter of an hour on two quiet cores. The last figures of every benchmark
+are kept in build/, which is not committed, and the page shows them all.
 """
 
 from __future__ import annotations
