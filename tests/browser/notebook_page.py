@@ -126,9 +126,15 @@ class NotebookPage:
         """Wait until a function of the page says so."""
         self.page.wait_for_function(holds, arg=argument, timeout=timeout_ms)
 
-    def until_health_says(self, text: str, timeout_ms: float = PATIENCE_MS) -> None:
-        """Wait for a word in the line under the tiles."""
-        self.until(f"text => ({HEALTH})().includes(text)", text, timeout_ms)
+    def until_health_says(self, pattern: str, timeout_ms: float = PATIENCE_MS) -> None:
+        """Wait until the line under the tiles matches."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        try:
+            self.until(f"pattern => ({HEALTH})().match(pattern)", pattern, timeout_ms)
+        except TooLate as error:
+            found = self.page.evaluate(HEALTH)
+            raise AssertionError(f"health: found {found!r}, expected {pattern!r}") from error
 
     def until_drawn(self, n_bars: int = 450) -> None:
         """Wait for the figure, and for a regime in the tiles."""
