@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from microstream_lab.market.files import find_files, read_klines
 from microstream_lab.market.simulate import simulate_days
 from microstream_lab.research import anomalies, known_truth
 from microstream_lab.research.crises import read_events
 from microstream_lab.research.ohlc import read_ohlc
+from microstream_lab.research.side_by_side import side_by_side
 from microstream_lab.research.study import Market, Study, run_study
 from microstream_lab.research.years import over_years
 from microstream_lab.settings import Settings
@@ -92,7 +92,8 @@ def _anomalies(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     bars = market.bars[market.bars.index < start + INJECTED_INTO]
     sizes = QUICK_INJECTIONS if options.data is None else INJECTIONS
     parts = anomalies.anomaly_parts(bars, market.start, **sizes)
-    table = pd.concat(Parallel(n_jobs=options.jobs)(delayed(part)() for part in parts))
+    done = side_by_side(parts, options.jobs, sys.stderr.isatty(), "anomalies")
+    table = pd.concat(done)
     return {
         "Injected anomalies: average precision": anomalies.standings(table),
         "Injected anomalies": table.set_index(["kind", "strength", "detector"]),

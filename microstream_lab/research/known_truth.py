@@ -13,7 +13,7 @@ Invariant: sequences follow from the seed; options of the estimates were chosen 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -21,10 +21,10 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed
 
 from microstream_lab.errors import SettingsError
 from microstream_lab.research.recall import balanced_accuracy
+from microstream_lab.research.side_by_side import side_by_side
 from microstream_lab.research.truth_studies import (
     DAILY,
     FEATURES,
@@ -94,9 +94,10 @@ def known_truth(
     tasks = list(_tasks(sizes, seed))
     if not tasks:
         raise SettingsError(f"sizes: found {sizes}, expected one sequence at least")
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(task)() for _, task in tasks)
+    places, functions = zip(*tasks, strict=True)
+    done = side_by_side(functions, n_jobs, progress, "known truth", "sequence")
     gathered: dict[tuple[str, str, str, str], list[Floats]] = {}
-    for (place, _), scores in zip(tasks, _counted(done, len(tasks), progress), strict=True):
+    for place, scores in zip(places, done, strict=True):
         for key, recalls in scores.items():
             gathered.setdefault((*place, *key), []).append(recalls)
     rows = [
@@ -151,12 +152,3 @@ def _tasks(sizes: Sizes, seed: int) -> Iterator[tuple[tuple[str, str], Callable[
     for number in range(sizes.markets):
         place = (MARKET, f"minutes = {sizes.market_bars}")
         yield place, partial(market_scores, sizes.market_bars, seed, number)
-
-
-def _counted(done: Iterable[Scores], total: int, progress: bool) -> Iterator[Scores]:
-    if not progress:
-        yield from done
-        return
-    from tqdm.auto import tqdm
-
-    yield from tqdm(done, total=total, desc="known truth", unit="sequence")

@@ -8,10 +8,10 @@ Invariant: nobody in a table has seen what he is judged by; see the modules that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import pandas as pd
 
@@ -22,13 +22,13 @@ from microstream_lab.research.figures import by_topic
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import GROUPS, Trainer, lineup, recipe_trainers
 from microstream_lab.research.refits import contenders, expanding_walk
+from microstream_lab.research.side_by_side import side_by_side
 from microstream_lab.research.stability import agreement_of_folds, seed_agreement
 
-__all__ = ["Market", "Study", "counted", "run_study", "study_tasks"]
+__all__ = ["Market", "Study", "run_study", "study_tasks"]
 
 Tables: TypeAlias = dict[str, pd.DataFrame]
 Part: TypeAlias = Callable[[], Tables]
-_Done = TypeVar("_Done")
 
 CRISIS_SHARES: Final = (0.5, 0.45, 0.05)
 """Shares at which alarms for the crises are cut: the usual 95 % quantile."""
@@ -90,12 +90,9 @@ def run_study(
     progress : bool
         Show a progress bar.
     """
-    from joblib import Parallel, delayed
-
     parts = study_tasks(study, market, five, events)
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(part)() for part in parts)
     gathered: dict[str, list[pd.DataFrame]] = {}
-    for tables in counted(done, len(parts), progress, "evaluate"):
+    for tables in side_by_side(parts, n_jobs, progress, "evaluate"):
         for title, table in tables.items():
             gathered.setdefault(title, []).append(table)
     return dict(_readable(gathered))
@@ -110,12 +107,14 @@ def study_tasks(
     steady = {name: each for name, each in everybody.items() if _is_cheap(name)}
     first = dict(list(own.items())[:1])
     refitted = first | steady
-    parts: list[Part] = [partial(_once, market, name, each) for name, each in everybody.items()]
+    parts: list[Part] = []
+    if five is not None and events is not None:
+        # The default's walk takes longest: begun last, it would be waited for alone.
+        alarms = first | lineup(("ewma", "har"), (CRISIS_SHARES,))
+        parts += [partial(_crises, five, events, study, *alarm) for alarm in alarms.items()]
+    parts += [partial(_once, market, name, each) for name, each in everybody.items()]
     parts += [partial(_walked, market, name, each, study.refit) for name, each in refitted.items()]
     parts += [partial(_seeds, market, name, each) for name, each in own.items()]
-    if five is not None and events is not None:
-        alarms = lineup(("ewma", "har"), (CRISIS_SHARES,)) | first
-        parts += [partial(_crises, five, events, study, *alarm) for alarm in alarms.items()]
     return parts
 
 
@@ -184,13 +183,3 @@ def _readable(gathered: Mapping[str, list[pd.DataFrame]]) -> Iterator[tuple[str,
                 yield f"{title}: {topic}", table
         else:
             yield title, told
-
-
-def counted(done: Iterable[_Done], total: int, progress: bool, what: str) -> Iterable[_Done]:
-    """The same, counted on a progress bar called `what` if asked."""
-    if not progress:
-        return done
-    from tqdm.auto import tqdm
-
-    told: Iterable[_Done] = tqdm(done, total=total, desc=what, unit="part")
-    return told

@@ -18,7 +18,7 @@ from microstream_lab.research.evaluate import evaluate, judged_outcomes
 from microstream_lab.research.folds import Span
 from microstream_lab.research.lineup import DEFAULT_RECIPE, Trainer, lineup, recipe_trainers
 from microstream_lab.research.refits import expanding_walk
-from microstream_lab.research.study import counted
+from microstream_lab.research.side_by_side import side_by_side
 from microstream_lab.schema import hour_of_bars, series_key
 
 __all__ = ["FIGURES", "GAINS", "contestants", "over_years"]
@@ -77,8 +77,6 @@ def over_years(
     DataError
         If the bars cover no year.
     """
-    from joblib import Parallel, delayed
-
     years = _whole_years(bars)
     known = dict(trainers or contestants())
     tasks = {
@@ -88,10 +86,8 @@ def over_years(
         for refit in refits
         for year, part in years.items()
     }
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(task)() for task in tasks.values()
-    )
-    figures, gains = zip(*counted(done, len(tasks), progress, "years"), strict=True)
+    done = side_by_side(list(tasks.values()), n_jobs, progress, "years")
+    figures, gains = zip(*done, strict=True)
     keys, names = list(tasks), ["fitted", "year"]
     return {
         FIGURES: pd.concat(figures, keys=keys, names=[*names, "estimate"]),
