@@ -1,4 +1,4 @@
-"""Connections are watched: what is lost, and what cannot be opened, is told once."""
+"""What is lost, what cannot be opened and what falls silent is told once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from microstream_lab.live import links
-from microstream_lab.live.tidings import Link, Stale, Tiding
+from microstream_lab.live.tidings import Heard, Link, Stale, Tiding
 from microstream_lab.market.feed.records import Counters
 from microstream_lab.market.stream.shard import StreamStatus
 
@@ -103,3 +103,14 @@ def test_connection_that_cannot_be_opened_is_told_once_after_a_while(
             assert await watch.looks() == []
 
     asyncio.run(steps())
+
+
+def test_recorder_that_falls_silent_is_told_once_and_so_is_that_it_is_heard_again() -> None:
+    silence = links.Silence("BTCUSDT", patience_us=10, now=0)
+    assert silence.look(False, 10) == []
+    assert silence.look(False, 11) == [Stale("BTCUSDT", 0, 11)]
+    assert silence.look(False, 30) == []
+    assert silence.look(True, 31) == [Heard(31)]
+    assert silence.look(True, 40) == []
+    assert silence.look(False, 50) == []
+    assert silence.look(False, 51) == [Stale("BTCUSDT", 40, 51)]

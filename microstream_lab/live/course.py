@@ -20,7 +20,7 @@ from microstream_lab.live.drift_desk import DriftDesk, told
 from microstream_lab.live.following import Following
 from microstream_lab.live.history import fetch_since, usable
 from microstream_lab.live.keeper import Keeper
-from microstream_lab.live.links import watch_links
+from microstream_lab.live.links import Silence, watch_links
 from microstream_lab.live.mending import Mending
 from microstream_lab.live.options import CourseOptions
 from microstream_lab.live.pipeline import Pipeline, PipelineOptions
@@ -29,7 +29,7 @@ from microstream_lab.live.records import Batch
 from microstream_lab.live.scorer import Scorer
 from microstream_lab.live.sources import Place, open_exchange
 from microstream_lab.live.stored import follow, recent, replay
-from microstream_lab.live.tidings import Heard, Link, Note, NoteKind, Scored, Stale, Ticks, Tiding
+from microstream_lab.live.tidings import Link, Note, NoteKind, Scored, Ticks, Tiding
 from microstream_lab.schema import Bar, Gap, interval_us, iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
@@ -114,18 +114,12 @@ class Course:
             await asyncio.sleep(_EVERY_S)
         self._show(before)
         await self._begin(None)
-        heard_at, is_stale = _now(), False
+        silence = Silence(self.series[1], (_SILENT_BARS + 1) * self._step, _now())
         async for bars in follow(self._store, self.series, self._scorer.last_open_time):
             await self._swap_if_due()
             await self._close([bar for bar in bars if not self._scorer.knows(bar)])
-            if bars:
-                heard_at = _now()
-                if is_stale:
-                    is_stale = False
-                    self._tell([Heard(heard_at)])
-            elif not is_stale and _now() - heard_at > (_SILENT_BARS + 1) * self._step:
-                is_stale = True
-                self._tell([Stale(self.series[1], heard_at, _now())])
+            if tidings := silence.look(bool(bars), _now()):
+                self._tell(tidings)
 
     async def _run_from_bus(self) -> None:
         """Bars with the signals of whoever makes them; nothing is scored here."""

@@ -15,12 +15,40 @@ from typing import Final
 import msgspec
 
 from microstream_lab.live.pipeline import Pipeline
-from microstream_lab.live.tidings import Link, Stale, Tiding
+from microstream_lab.live.tidings import Heard, Link, Stale, Tiding
 
-__all__ = ["watch_links"]
+__all__ = ["Silence", "watch_links"]
 
 _LOOK_S: Final = 0.25
 _PATIENCE_US: Final = 10_000_000
+
+
+class Silence:
+    """Tells when somebody who has no connection to us falls silent, and when he is heard again.
+
+    Parameters
+    ----------
+    symbol : str
+        Of what is to be heard.
+    patience_us : int
+        How long nothing may come.
+    now : int
+        When waiting begins (us).
+    """
+
+    def __init__(self, symbol: str, patience_us: int, now: int) -> None:
+        self._symbol, self._patience_us = symbol, patience_us
+        self._heard_at, self._is_told = now, False
+
+    def look(self, is_news: bool, now: int) -> list[Tiding]:
+        """What there is to tell at `now` (us), when something has come or not."""
+        if is_news:
+            was_told, self._is_told, self._heard_at = self._is_told, False, now
+            return [Heard(now)] if was_told else []
+        if self._is_told or now - self._heard_at <= self._patience_us:
+            return []
+        self._is_told = True
+        return [Stale(self._symbol, self._heard_at, now)]
 
 
 async def watch_links(
