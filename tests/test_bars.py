@@ -365,7 +365,7 @@ def test_one_compiled_kernel_serves_every_layout_of_the_columns() -> None:
     shifted = tape.assign(agg_id=tape["agg_id"] * 2).iloc[::2].astype({"price": "float32"})
     for each in (tape, late, shifted, tape.iloc[1:].copy()):
         bars_from_trades(each, "1m")
-    assert len(folding.fold.signatures) == len(folding.survey.signatures) == 1
+    assert len(folding.fold.signatures) == 1
 
 
 def test_trades_folded_in_parts_on_threads_make_the_same_bars(

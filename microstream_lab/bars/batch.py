@@ -96,8 +96,7 @@ def _folded(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
     """Prices, settled sums and counts of the bars, or None where a column is not as it should be.
 
-    On all cores, in parts that begin with the first trade of a bar. Each part is looked over just
-    before it is folded: from memory, which is what takes the time, it is read once.
+    On all cores, in parts that begin with the first trade of a bar.
     """
     from microstream_lab.bars.folding import fold  # numba loads with the first batch only
 
@@ -107,35 +106,17 @@ def _folded(
     folded: list[Any] = [None] * (len(rows) - 1)
 
     def fold_part(part: int) -> None:
-        inside = slice(rows[part], rows[part + 1])
-        around = slice(max(inside.start - 1, 0), inside.stop + 1)
-        pieces = [column[inside] for column in (times, *columns)]
-        if _can_be_folded(agg_ids[around], times[around], pieces[1], pieces[2], step):
-            made = fold(*pieces, step, bars[part + 1] - bars[part])
-            prices, exact, estimate, counts = made
-            folded[part] = prices, settled(exact, estimate), counts
+        inside, n_inside = slice(rows[part], rows[part + 1]), bars[part + 1] - bars[part]
+        ids = agg_ids[max(inside.start - 1, 0) : inside.stop]
+        if n_inside > 0 and (ids[1:] > ids[:-1]).all():
+            *made, is_sound = fold(*(c[inside] for c in (times, *columns)), step, n_inside)
+            folded[part] = made if is_sound else None
 
     share_out(fold_part, range(len(folded)), worth_it=len(folded) > 1)
     if any(part is None for part in folded):
         return None
-    prices, sums, counts = map(np.concatenate, zip(*folded, strict=True))
-    return prices, sums, counts
-
-
-def _can_be_folded(
-    agg_ids: NDArray[np.int64],
-    times: NDArray[np.int64],
-    price: NDArray[np.float64],
-    quantity: NDArray[np.float64],
-    step: int,
-) -> bool:
-    """Whether ids rise, numbers can be added up, and no trade's bar is before the last trade's."""
-    from microstream_lab.bars.folding import survey
-
-    n_fallen, n_back, n_bad = survey(agg_ids, times, price, quantity)
-    if n_fallen or n_bad:
-        return False
-    return not n_back or bool((np.diff(times // step) >= 0).all())
+    prices, exact, estimate, counts = map(np.concatenate, zip(*folded, strict=True))
+    return prices, settled(exact, estimate), counts
 
 
 def require_trades(trades: pd.DataFrame) -> None:
