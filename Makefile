@@ -70,7 +70,7 @@ bench-monitor: install ## from a trade to the pixels of a real browser (needs ch
 soak-monitor: install ## the monitor through 3,000 redraws in steady memory (about ten minutes)
 	@$(BIN)/python benchmarks/monitor_soak.py
 
-screenshots: install ## the monitor in every state, into docs/img
+screenshots: install ## the workbench, and the monitor in every state, into docs/img
 	@$(BIN)/python tools/screenshots.py
 
 kafka-chaos: install kafka-jars ## workers on a real broker while everything is killed (some minutes; needs the extra kafka)

@@ -106,11 +106,11 @@ def test_connection_that_cannot_be_opened_is_told_once_after_a_while(
 
 
 def test_recorder_that_falls_silent_is_told_once_and_so_is_that_it_is_heard_again() -> None:
-    silence = links.Silence("BTCUSDT", patience_us=10, now=0)
-    assert silence.look(False, 10) == []
-    assert silence.look(False, 11) == [Stale("BTCUSDT", 0, 11)]
-    assert silence.look(False, 30) == []
-    assert silence.look(True, 31) == [Heard(31)]
-    assert silence.look(True, 40) == []
-    assert silence.look(False, 50) == []
-    assert silence.look(False, 51) == [Stale("BTCUSDT", 40, 51)]
+    listener = links.Listener("BTCUSDT", patience_us=10, now=0)
+    assert listener.look(False, 10) == []
+    assert listener.look(False, 11) == [Stale("BTCUSDT", 0, 11)]
+    assert listener.look(False, 30) == []
+    assert listener.look(True, 31) == [Heard(31)]
+    assert listener.look(True, 40) == []
+    assert listener.look(False, 50) == []
+    assert listener.look(False, 51) == [Stale("BTCUSDT", 40, 51)]

@@ -13,6 +13,7 @@ from factories import make_bars
 
 from microstream_lab.bundle import ModelBundle
 from microstream_lab.engine import Engine
+from microstream_lab.errors import DataError
 from microstream_lab.features import (
     FEATURE_SETS,
     FEATURES,
@@ -176,3 +177,10 @@ def test_what_an_engine_remembers_stays_small(bundle: ModelBundle) -> None:
     for bar in iter_bars(make_bars(300)):
         engine.update(bar)
     assert len(pickle.dumps(engine.snapshot())) < 4000
+
+
+def test_memory_of_features_that_remembered_something_else_is_refused() -> None:
+    row = FeatureRow(("relative_volume",), 20, "1m")
+    with pytest.raises(DataError, match="features snapshot"):
+        row.restore(FeatureRow(("relative_volume",), 30, "1m").snapshot())
+    assert not row.memory.any()

@@ -6,13 +6,14 @@ Invariant: whole numbers only. Importing this module imports numba; what was com
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from microstream_lab.compiled import compiled
 
 __all__ = ["bar_numbers"]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bar_numbers(counted: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], int]:
     """Number of the bar of each trade, from 0, and how many bars are full.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from microstream_lab.errors import DataError
 from microstream_lab.features.base import FEATURES, Feature, FloatArray
 from microstream_lab.features.forms import FORM, Form, Kind, Measure
 from microstream_lab.features.frame import after_gap, steps_between
@@ -76,8 +77,19 @@ class FeatureRow:
         return self._last_open_time, self.memory, self.plain
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Go on from what :meth:`snapshot` told."""
-        self._last_open_time, self.memory[:], self.plain = snapshot
+        """Go on from what :meth:`snapshot` told.
+
+        Raises
+        ------
+        DataError
+            If features remembered something else when it was taken.
+        """
+        last_open_time, memory, plain = snapshot
+        if memory.shape != self.memory.shape or plain.keys() != self.plain.keys():
+            found = f"{memory.size} numbers and {len(plain)} features in Python"
+            expected = f"{self.memory.size} and {len(self.plain)}, as features remember now"
+            raise DataError("features snapshot", found, expected)
+        self._last_open_time, self.memory[:], self.plain = last_open_time, memory, plain
 
     def update_plain(self, bar: Bar, steps: int, row: FloatArray) -> None:
         """Write the features that have no form to their columns of `row`."""

@@ -20,7 +20,7 @@ from microstream_lab.live.drift_desk import DriftDesk, told
 from microstream_lab.live.following import Following
 from microstream_lab.live.history import fetch_since, usable
 from microstream_lab.live.keeper import Keeper
-from microstream_lab.live.links import Silence, watch_links
+from microstream_lab.live.links import Listener, watch_links
 from microstream_lab.live.mending import Mending
 from microstream_lab.live.options import CourseOptions
 from microstream_lab.live.pipeline import Pipeline, PipelineOptions
@@ -114,11 +114,11 @@ class Course:
             await asyncio.sleep(_EVERY_S)
         self._show(before)
         await self._begin(None)
-        silence = Silence(self.series[1], (_SILENT_BARS + 1) * self._step, _now())
+        listener = Listener(self.series[1], (_SILENT_BARS + 1) * self._step, _now())
         async for bars in follow(self._store, self.series, self._scorer.last_open_time):
             await self._swap_if_due()
             await self._close([bar for bar in bars if not self._scorer.knows(bar)])
-            if tidings := silence.look(bool(bars), _now()):
+            if tidings := listener.look(bool(bars), _now()):
                 self._tell(tidings)
 
     async def _run_from_bus(self) -> None:

@@ -17,13 +17,13 @@ import msgspec
 from microstream_lab.live.pipeline import Pipeline
 from microstream_lab.live.tidings import Heard, Link, Stale, Tiding
 
-__all__ = ["Silence", "watch_links"]
+__all__ = ["Listener", "watch_links"]
 
 _LOOK_S: Final = 0.25
 _PATIENCE_US: Final = 10_000_000
 
 
-class Silence:
+class Listener:
     """Tells when somebody who has no connection to us falls silent, and when he is heard again.
 
     Parameters
