@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import sharing
 
 from microstream_lab.errors import StoreError, StoreLockedError
 from microstream_lab.schema import interval_us
-from microstream_lab.store import Store, patience
+from microstream_lab.store import Store, embedded, patience
 from microstream_lab.store.gate import Gate, gate_file
 
 HOLD = """
@@ -180,6 +182,32 @@ def test_a_writer_does_not_let_readers_in_for_ever(
     monkeypatch.setattr(patience, "_COURTESY_S", 0.05)
     with Gate(gate_file(store.path)).awaiting():
         assert Store(store.path).write_bars(make_bars(20)).new == 10
+
+
+def test_writes_that_follow_one_another_stay_in_the_log_until_there_is_quiet(store: Store) -> None:
+    log, bars = store.path.with_name("store.duckdb.wal"), make_bars(200)
+    for row in range(10, 15):
+        assert store.write_bars(bars.iloc[row : row + 1]).new == 1
+    assert log.stat().st_size > 0
+    assert len(store.bars("BTCUSDT", "1m")) == 15
+    for file in (store.path, log):  # a minute goes by
+        os.utime(file, (time.time() - 60,) * 2)
+    assert store.write_bars(bars.iloc[:16]).new == 1
+    assert not log.exists()
+    assert len(store.bars("BTCUSDT", "1m")) == 16
+
+
+def test_a_log_that_has_grown_is_played_back_for_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_LONGEST_LOG", 4_000)
+    log, bars, sizes = store.path.with_name("store.duckdb.wal"), make_bars(30), []
+    for row in range(10, 30):
+        store.write_bars(bars.iloc[row : row + 1])
+        sizes.append(log.stat().st_size if log.exists() else 0)
+    assert 0 in sizes
+    assert 0 < max(sizes) < 4_000
+    assert len(store.bars("BTCUSDT", "1m")) == 30
 
 
 def test_several_processes_that_make_the_store_at_once_all_write(tmp_path: Path) -> None:
