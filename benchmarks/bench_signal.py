@@ -14,38 +14,79 @@ from sklearn.ensemble import IsolationForest
 from turns import Figure, publish
 
 from microstream_lab import Engine, ModelBundle, iter_bars, train_bundle
-from microstream_lab.training import DEFAULT_FEATURE_SET
 
 WINDOW, HELD, TURNS, NAIVE_BARS, BARS, COLD_BARS = 20, 500, 40, 5, 50, 5
 HOW = (
     "Bars come one at a time; the median of {n:,} single calls, in turns of {ours} with {naive} of "
-    "the usual way, which keeps a window of {held} bars in a DataFrame and computes the seed set, "
-    "`score_samples` of 100 trees and `predict_proba` of a 3-state Gaussian HMM. {tail} "
-    "The first {cold} bars of a turn, for which the processor's caches hold the usual way's data, "
-    "are not among them: the first takes {first:.0f} us."
+    "the usual way, which keeps a window of {held} bars in a DataFrame and computes the same "
+    "{features} features, `score_samples` of 100 trees and `predict_proba` of a 3-state Gaussian "
+    "HMM. {tail} The first {cold} bars of a turn, for which the processor's caches hold the usual "
+    "way's data, are not among them: the first takes {first:.0f} us."
 )
+SHORT = {"log_return", "range", "relative_volume", "span_60", "time_of_week"}
+"""Features that a window of this length knows as well as who has seen all bars."""
+
+
+def seed_features(window: pd.DataFrame) -> dict[str, pd.Series]:
+    """The seed set as a script has it."""
+    return {
+        "log_return": np.log(window["close"] / window["close"].shift()),
+        "range": (window["high"] - window["low"]) / window["open"],
+        "relative_volume": window["volume"] / window["volume"].rolling(WINDOW).mean(),
+    }
+
+
+def liquidity_features(window: pd.DataFrame) -> dict[str, pd.Series]:
+    """The liquidity set, which looks back as far as the window goes."""
+
+    def mean(values: pd.Series, half_life: int) -> pd.Series:
+        return values.ewm(halflife=half_life).mean()
+
+    quote, trades, time_ = window["quote_volume"] / 1e6, window["trades"], window.index
+    log_range = np.log(window["high"] / window["low"])
+    body, root = np.log(window["close"] / window["open"]), np.sqrt(trades)
+    change = np.log(window["close"] / window["close"].shift())
+    usual = mean(log_range / root, 60).shift()
+    span = window["high"].rolling(60).max() / window["low"].rolling(60).min()
+    monday = time_.day_of_week * 86_400 + time_.hour * 3_600 + time_.minute * 60
+    return {
+        **{f"mean_range_{h}": mean(log_range, h) for h in (5, 15, 60, 240, 1440)},
+        **{f"activity_{h}": mean(quote, h) / mean(quote, 1440) for h in (15, 60)},
+        "span_60": np.log(span),
+        "time_of_week": pd.Series(monday / (7 * 86_400), time_),
+        "log_return": change,
+        "range": (window["high"] - window["low"]) / window["open"],
+        "relative_amihud": mean(change.abs() / quote, 60) / mean(change.abs() / quote, 1440),
+        "range_surprise": log_range / mean(log_range, 60).shift(),
+        "trades_surprise": trades / mean(trades, 60).shift(),
+        "impact_surprise": log_range / root / usual,
+        "wick_surprise": (log_range - body.abs()) / root / usual,
+        "body_surprise": body / root / usual,
+    }
+
+
+USUAL = {"seed": seed_features, "liquidity": liquidity_features}
 
 
 def usual_way(history: pd.DataFrame, bundle: ModelBundle) -> Callable[[int], float]:
-    """What a script would do at each bar, with models of the same size."""
-    features = bundle.signals(history)[list(bundle.features)].dropna().to_numpy()
+    """What a script would do at each bar, with features and models of the same size."""
+    names, compute = list(bundle.features), USUAL[bundle.feature_set]
+    known = bundle.signals(history)[names].dropna()
+    features, scale = known.to_numpy(), known.to_numpy().std(axis=0)
     forest = IsolationForest(contamination=0.05, random_state=0).fit(features)
-    scale = features.std(axis=0)
     chain = GaussianHMM(3, "full", n_iter=5, random_state=0).fit(features / scale)
 
+    def rows_to(row: int) -> np.ndarray:
+        return pd.DataFrame(compute(history.iloc[row - HELD : row])).dropna().to_numpy()
+
     def signal(row: int) -> float:
-        window = history.iloc[row - HELD : row]
-        table = pd.DataFrame(
-            {
-                "log_return": np.log(window["close"] / window["close"].shift()),
-                "range": (window["high"] - window["low"]) / window["open"],
-                "relative_volume": window["volume"] / window["volume"].rolling(WINDOW).mean(),
-            }
-        ).dropna()
-        rows = table.to_numpy()
+        rows = rows_to(row)
         score = -forest.score_samples(rows[-1:])[0]
         return float(score + chain.predict_proba(rows / scale)[-1].max())
 
+    same = [place for place, name in enumerate(names) if name in SHORT]
+    ours = bundle.signals(history)[names].to_numpy()[1999]
+    np.testing.assert_allclose(rows_to(2000)[-1, same], ours[same], rtol=1e-9, atol=1e-12)
     return signal
 
 
@@ -64,8 +105,7 @@ def measure(feature_set: str, goal: float) -> list[Figure]:
     history = bars(20_000)
     bundle = train_bundle(history, feature_set, n_starts=1)
     engine, coming = Engine(bundle), list(iter_bars(bars(HELD + TURNS * BARS, seed=1)))
-    seed_bundle = bundle if feature_set == "seed" else train_bundle(history, "seed", n_starts=1)
-    naive = usual_way(history, seed_bundle)
+    naive = usual_way(history, bundle)
     for bar in coming[:HELD]:
         engine.update(bar)
     ours: list[int] = []
@@ -83,6 +123,7 @@ def measure(feature_set: str, goal: float) -> list[Figure]:
         ours=BARS,
         naive=NAIVE_BARS,
         held=HELD,
+        features=len(bundle.features),
         tail=f"p99 {tail / 1e3:.1f} us.",
         cold=COLD_BARS,
         first=statistics.median(first) / 1e3,
@@ -106,10 +147,9 @@ def measure(feature_set: str, goal: float) -> list[Figure]:
 
 
 def main() -> None:
-    """The seed set, and a large one beside the same usual way."""
-    large = DEFAULT_FEATURE_SET if DEFAULT_FEATURE_SET != "seed" else "liquidity"
-    publish(*measure("seed", 1000.0))
-    publish(*measure(large, 1000.0))
+    """Both sets."""
+    for feature_set in USUAL:
+        publish(*measure(feature_set, 1000.0))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,10 @@ def page(figures: list[Figure]) -> str:
         python=platform.python_version(),
         libraries=", ".join(f"{name} {version(name)}" for name in LIBRARIES),
     )
-    how = "\n".join(f"- **{f.path}**, beside {f.reference}. {f.how}" for f in figures if f.how)
+    told: dict[str, dict[str, None]] = {}  # one explanation may be of several rows
+    for figure in figures:
+        told.setdefault(figure.how, {})[figure.path] = None
+    how = "\n".join(f"- **{'; '.join(paths)}**. {text}" for text, paths in told.items() if text)
     table = "\n".join(_row(figure) for figure in figures)
     return f"{head}{table}\n\n## How each was measured\n\n{how}\n\n{NOTES.read_text()}"
 

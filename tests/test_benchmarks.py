@@ -57,7 +57,7 @@ def test_the_page_tells_misses_and_reasons() -> None:
     page = report.page([figure(2.0), figure(float("nan"), skipped="not installed")])
     assert "| path | reference | >= 5x | 2.00x (missed) | 1 s | 9 s |" in page
     assert "not installed" in page
-    assert "- **path**, beside reference. How." in page
+    assert "- **path**. How." in page
 
 
 def test_figures_are_kept_from_one_run_to_the_next(

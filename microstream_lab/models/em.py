@@ -69,14 +69,14 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         sizes = [size_for(n, len(rows), _MANY) for n in (self.n_components, rows.shape[1])]
         start = np.array(self.startprob_, dtype=np.float64)
         transitions = np.array(self.transmat_, dtype=np.float64)
-        room = self._room_for(len(rows))
+        filtered = self._room_for(len(rows))
         log_likelihood, floor = forward_pass(
-            rows, means, whiteners, log_norms, start, transitions, *room, *sizes
+            rows, means, whiteners, log_norms, start, transitions, filtered, *sizes
         )
         refused = self.implementation == "scaling" and not floor > _SCALING_FLOOR
         if refused or not np.isfinite(log_likelihood):
             return None
-        sums = backward_pass(rows, transitions, *room, *sizes)
+        sums = backward_pass(rows, transitions, filtered, *sizes)
         if not all(np.isfinite(each).all() for each in sums):
             return None
         return self._statistics(*sums), log_likelihood
@@ -116,9 +116,9 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         log_norms = -log_determinants - 0.5 * means.shape[1] * np.log(2 * np.pi)
         return means, np.ascontiguousarray(np.linalg.inv(lower)), log_norms
 
-    def _room_for(self, n_rows: int) -> tuple[FloatArray, FloatArray]:
-        """Two arrays of shape ``(n_rows, K)`` that all iterations of a fit share."""
+    def _room_for(self, n_rows: int) -> FloatArray:
+        """An array of shape ``(n_rows, K)`` that all iterations of a fit share."""
         room: FloatArray | None = self.__dict__.get("_room")
-        if room is None or room.shape[1] < n_rows:
-            room = self._room = np.empty((2, n_rows, self.n_components))
-        return room[0, :n_rows], room[1, :n_rows]
+        if room is None or len(room) < n_rows:
+            room = self._room = np.empty((n_rows, self.n_components))
+        return room[:n_rows]

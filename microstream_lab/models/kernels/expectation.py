@@ -22,9 +22,9 @@ __all__ = ["backward_pass", "forward_pass"]
 
 @compiled
 def forward_pass(  # type: ignore[no-untyped-def]
-    rows, means, whiteners, log_norms, start, transitions, filtered, weights, regimes, dims
+    rows, means, whiteners, log_norms, start, transitions, filtered, regimes, dims
 ):
-    """Filter the rows, and keep what the pass backwards needs.
+    """Filter the rows.
 
     Parameters
     ----------
@@ -37,8 +37,6 @@ def forward_pass(  # type: ignore[no-untyped-def]
     start, transitions : arrays of shape (K,) and (K, K)
     filtered : array of shape (n_rows, K), written
         Pr[regime_t | x_1..x_t].
-    weights : array of shape (n_rows, K), written
-        Density of each row under each regime over its density given the rows before.
     regimes, dims : tuples or arrays of lengths K and D
         See :mod:`microstream_lab.models.sizes`.
 
@@ -66,8 +64,7 @@ def forward_pass(  # type: ignore[no-untyped-def]
             largest = max(largest, current[k])
         mass = 0.0
         for k in range(n_regimes):
-            weights[t, k] = exp(current[k] - largest)
-            current[k] = ahead[k] * weights[t, k]
+            current[k] = ahead[k] * exp(current[k] - largest)
             mass += current[k]
         if not mass > 0.0:
             return -np.inf, -np.inf
@@ -80,7 +77,6 @@ def forward_pass(  # type: ignore[no-untyped-def]
         scale = 1.0 / mass
         for k in range(n_regimes):
             current[k] *= scale
-            weights[t, k] *= scale
             filtered[t, k] = current[k]
         ahead[:] = 0.0
         for i in range(n_regimes):
@@ -90,8 +86,11 @@ def forward_pass(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def backward_pass(rows, transitions, filtered, weights, regimes, dims):  # type: ignore[no-untyped-def]
+def backward_pass(rows, transitions, filtered, regimes, dims):  # type: ignore[no-untyped-def]
     """Sums over all rows of what the parameters are estimated from.
+
+    What a row says of the regimes is what it moved their probabilities by, from those before it to
+    the filtered ones: dividing costs less than an array of densities as long as the rows.
 
     Returns
     -------
@@ -109,7 +108,8 @@ def backward_pass(rows, transitions, filtered, weights, regimes, dims):  # type:
     n_regimes, n_dims = len(regimes), len(dims)
     pairs, mass = np.zeros((n_regimes, n_regimes)), np.zeros(n_regimes)
     sums, squares = np.zeros((n_regimes, n_dims)), np.zeros((n_regimes, n_dims, n_dims))
-    back, evidence, weighted = transitions.T.copy(), np.ones(n_regimes), np.empty(n_regimes)
+    evidence, weighted, ahead = np.ones(n_regimes), np.empty(n_regimes), np.empty(n_regimes)
+    back = transitions.T.copy()
     for t in range(len(rows) - 1, -1, -1):
         for k in range(n_regimes):
             smoothed = filtered[t, k] * evidence[k]
@@ -121,8 +121,12 @@ def backward_pass(rows, transitions, filtered, weights, regimes, dims):  # type:
                     squares[k, i, j] += share * rows[t, j]
         if t == 0:
             break
-        for k in range(n_regimes):
-            weighted[k] = weights[t, k] * evidence[k]
+        ahead[:] = 0.0
+        for i in range(n_regimes):
+            for j in range(n_regimes):
+                ahead[j] += filtered[t - 1, i] * transitions[i, j]
+        for k in range(n_regimes):  # a regime that could not be reached has no weight
+            weighted[k] = filtered[t, k] * evidence[k] / ahead[k] if ahead[k] > 0.0 else 0.0
             evidence[k] = 0.0
         for i in range(n_regimes):
             for j in range(n_regimes):
