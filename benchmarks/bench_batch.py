@@ -26,7 +26,7 @@ def watched(bundle: ModelBundle, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if not hasattr(model, "forecast_"):
         return rows, np.eye(len(model.means_))
     forecasts = model.forecast_.predict(rows)
-    return model.without_drift(forecasts, np.array([model.center_]))[:, None], model.weights_
+    return model.without_drift(forecasts, np.array([model.mean_]))[:, None], model.weights_
 
 
 def reference(
@@ -54,6 +54,7 @@ def measure(feature_set: str, goal: float) -> Figure:
     flagged = signals["is_anomaly"].to_numpy()[known]
     probs = np.abs(signals[["p_0", "p_1", "p_2"]].to_numpy()[known] - filtered).max()
     assert error < 1e-8
+    assert probs < 1e-8
     assert np.array_equal(flagged, scores > bundle.detector.threshold_)
     ways = {"ours": lambda: bundle.signals(frame), "theirs": lambda: reference(*given)}
     taken = take_turns(ways, 2)
