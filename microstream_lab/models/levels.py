@@ -101,7 +101,7 @@ class LevelModel(BaseEstimator):  # type: ignore[misc]
         self,
         n_regimes: int = 3,
         shares: Sequence[float] | None = None,
-        switches_per_hour: float = 0.12,
+        switches_per_hour: float = 0.11,
         columns: Sequence[int] | None = None,
         clock: int | None = None,
         hour: int = 60,
