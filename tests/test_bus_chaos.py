@@ -8,7 +8,7 @@ import bus_chaos
 import pytest
 from broker import Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.xdist_group("kafka")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 def test_signals_are_those_of_a_single_process_whatever_is_killed(

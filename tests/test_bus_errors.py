@@ -16,7 +16,7 @@ from microstream_lab.bus.topics import ensure_topics, require_topics
 from microstream_lab.errors import BusError, OfflineError
 from microstream_lab.settings import Settings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.kafka
 SASL = {
     "kafka_security_protocol": "SASL_PLAINTEXT",
     "kafka_sasl_username": "worker",

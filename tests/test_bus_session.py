@@ -26,7 +26,7 @@ from microstream_lab.live.session import LiveSession
 from microstream_lab.live.sink import StoreSink
 from microstream_lab.store import Store
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.kafka
 SYMBOLS = ("AAAUSDT", "BBBUSDT")
 
 

@@ -23,7 +23,6 @@ from microstream_lab.research.verdict import GateRules
 pytestmark = [
     pytest.mark.realdata,
     pytest.mark.slow,
-    pytest.mark.xdist_group("month"),  # its fixture is a month of trainings: once is enough
     pytest.mark.skipif(sys.platform != "linux", reason="limits another process by prlimit"),
 ]
 

@@ -24,7 +24,7 @@ from microstream_lab.schema import iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.kafka
 BARS = list(iter_bars(make_bars(40)))
 SERIES = (["BTCUSDT"], "1m", "spot")
 

@@ -17,7 +17,7 @@ from microstream_lab.schema import Bar, iter_bars
 from microstream_lab.settings import Settings
 from microstream_lab.store import Store
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.kafka
 SERIES = ("spot", "BTCUSDT", "1m")
 
 

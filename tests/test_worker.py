@@ -31,7 +31,7 @@ from microstream_lab.bus.transform import TransformOptions
 from microstream_lab.errors import BusError
 from microstream_lab.live.worker import Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = pytest.mark.kafka
 SYMBOLS = ("AAAUSDT", "BBBUSDT", "CCCUSDT")
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from workbench import ROOT, TOKEN, Lab, Visitor
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 NOTEBOOKS = [
     pytest.param(path, id=path.stem) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))

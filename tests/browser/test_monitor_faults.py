@@ -12,7 +12,7 @@ import pytest
 from notebook_page import DRAWN, KERNEL, NotebookPage, start_exchange
 from workbench import Lab, free_port, opened_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SPEED = 20.0
 STALE_WITHIN_MS = 10_000  # a quarter of a second, where the machine has nothing else to do

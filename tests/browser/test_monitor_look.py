@@ -9,7 +9,7 @@ import pytest
 from notebook_page import NotebookPage
 from workbench import Lab, opened_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SETUP = """
 from microstream_lab import LiveSession, RegimeMonitor

@@ -14,7 +14,7 @@ from notebook_page import DRAWN, FRAME, FRAME_AFTER, PATIENCE_MS, TILES, Noteboo
 from tenacity import retry, stop_after_delay, wait_fixed
 from workbench import ROOT, TOKEN, Lab, Visitor, free_port, lab_environment, opened_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("lab")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SPAN = "() => document.querySelector('.microstream-figure').layout.xaxis.range.join(' ')"
 
