@@ -15,19 +15,20 @@ import numpy.typing as npt
 from hmmlearn._utils import split_X_lengths
 from hmmlearn.hmm import GaussianHMM
 
-from microstream_lab.models.kernels.expectation import backward_pass, forward_pass
-from microstream_lab.models.sizes import size_for
+from microstream_lab.models.kernels.expectation import backward_pass, filter_block, weigh
+from microstream_lab.models.sizes import Size, size_for
 
 __all__ = ["FastGaussianHMM"]
 
 FloatArray = npt.NDArray[np.float64]
 _MANY: Final = 32_768
+_BLOCK: Final = 4_096
 _SCALING_FLOOR: Final = log(1e-300)
 """hmmlearn's "scaling" gives up on a row that is less likely than this."""
 
 
 class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
-    """:class:`hmmlearn.hmm.GaussianHMM`, fitted in an eighth to a sixteenth of the time.
+    """:class:`hmmlearn.hmm.GaussianHMM`, fitted in a sixth to a fourteenth of the time.
 
     Takes the same parameters, of every covariance type. ``implementation="scaling"`` refuses what
     hmmlearn's does, and ``"log"`` nothing; either costs the same.
@@ -70,9 +71,8 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         start = np.array(self.startprob_, dtype=np.float64)
         transitions = np.array(self.transmat_, dtype=np.float64)
         filtered = self._room_for(len(rows))
-        log_likelihood, floor = forward_pass(
-            rows, means, whiteners, log_norms, start, transitions, filtered, *sizes
-        )
+        emission = means, whiteners, log_norms
+        log_likelihood, floor = _forward(rows, emission, start, transitions, filtered, *sizes)
         refused = self.implementation == "scaling" and not floor > _SCALING_FLOOR
         if refused or not np.isfinite(log_likelihood):
             return None
@@ -122,3 +122,33 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         if room is None or len(room) < n_rows:
             room = self._room = np.empty((n_rows, self.n_components))
         return room[:n_rows]
+
+
+def _forward(
+    rows: FloatArray,
+    emission: tuple[FloatArray, FloatArray, FloatArray],
+    start: FloatArray,
+    transitions: FloatArray,
+    filtered: FloatArray,
+    regimes: Size,
+    dims: Size,
+) -> tuple[float, float]:
+    """Fill `filtered`, a block of rows after the other, in what the processor's cache holds.
+
+    Returns the log likelihood, and what no row's is below; both are -inf for a row that no regime
+    in reach explains.
+    """
+    ahead, log_likelihood, floor = start.copy(), 0.0, np.inf
+    n_parts = len(dims) + len(regimes) + 1
+    for begin in range(0, len(rows), _BLOCK):
+        block = rows[begin : begin + _BLOCK]
+        parts = np.empty((n_parts, len(block)))
+        columns, below, heights = parts[: len(dims)], parts[len(dims) : -1], parts[-1]
+        weigh(block, *emission, columns, below, heights, regimes, dims)
+        np.exp(below, out=below)
+        target = filtered[begin : begin + _BLOCK]
+        gain, least = filter_block(below, heights, transitions, ahead, target, regimes)
+        log_likelihood, floor = log_likelihood + gain, min(floor, least)
+        if not np.isfinite(gain):
+            break
+    return log_likelihood, floor

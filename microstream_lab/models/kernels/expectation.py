@@ -11,20 +11,21 @@ Rabiner (1989), A tutorial on hidden Markov models, section V.A, for the scaled 
 
 from __future__ import annotations
 
-from math import exp, log
+from math import log
 
 import numpy as np
 
 from microstream_lab.compiled import compiled
 
-__all__ = ["backward_pass", "forward_pass"]
+__all__ = ["backward_pass", "filter_block", "weigh"]
 
 
 @compiled
-def forward_pass(  # type: ignore[no-untyped-def]
-    rows, means, whiteners, log_norms, start, transitions, filtered, regimes, dims
-):
-    """Filter the rows.
+def weigh(rows, means, whiteners, log_norms, columns, below, heights, regimes, dims):  # type: ignore[no-untyped-def]
+    """How likely each regime makes each row, which is as likely as its likeliest one at most.
+
+    Regime by regime, and rows after one another: nothing waits for the row before, as filtering
+    does. The exponential is left to numpy, which takes many at a time.
 
     Parameters
     ----------
@@ -34,11 +35,52 @@ def forward_pass(  # type: ignore[no-untyped-def]
         Inverses of the lower Cholesky factors of the covariances.
     log_norms : array of shape (K,)
         Logs of the normalising constants.
-    start, transitions : arrays of shape (K,) and (K, K)
-    filtered : array of shape (n_rows, K), written
-        Pr[regime_t | x_1..x_t].
+    columns : array of shape (D, n_rows), written
+        The rows, column by column.
+    below : array of shape (K, n_rows), written
+        Log density of each row under each regime, less that under its likeliest.
+    heights : array of shape (n_rows,), written
+        Log density of each row under its likeliest regime.
     regimes, dims : tuples or arrays of lengths K and D
         See :mod:`microstream_lab.models.sizes`.
+    """
+    n_rows = len(rows)
+    for i in range(len(dims)):
+        for t in range(n_rows):
+            columns[i, t] = rows[t, i]
+    heights[:] = -np.inf
+    for k in range(len(regimes)):
+        for t in range(n_rows):
+            square = 0.0
+            for i in range(len(dims)):
+                z = 0.0
+                for j in range(i + 1):
+                    z += whiteners[k, i, j] * (columns[j, t] - means[k, j])
+                square += z * z
+            below[k, t] = log_norms[k] - 0.5 * square
+        for t in range(n_rows):
+            heights[t] = max(heights[t], below[k, t])
+    for k in range(len(regimes)):
+        for t in range(n_rows):
+            below[k, t] -= heights[t]
+
+
+@compiled
+def filter_block(densities, heights, transitions, ahead, filtered, regimes):  # type: ignore[no-untyped-def]
+    """Filter rows that follow one another.
+
+    Parameters
+    ----------
+    densities : array of shape (K, n_rows)
+        Density of each row under each regime over that under its likeliest.
+    heights : array of shape (n_rows,)
+        Log of the density that they were divided by.
+    transitions : array of shape (K, K)
+    ahead : array of shape (K,), written
+        Probabilities of the regimes before the first row, left as before the next one.
+    filtered : array of shape (n_rows, K), written
+        Pr[regime_t | x_1..x_t].
+    regimes : tuple or array of length K
 
     Returns
     -------
@@ -46,43 +88,33 @@ def forward_pass(  # type: ignore[no-untyped-def]
     log_floor : float
         No row's log likelihood given the rows before is below this.
     """
-    n_regimes, n_dims = len(regimes), len(dims)
-    current, ahead = np.empty(n_regimes), start.copy()
+    n_regimes = len(regimes)
+    current = np.empty(n_regimes)
     # One logarithm serves many rows: their masses are multiplied while the product is in range.
     log_likelihood, product = 0.0, 1.0
-    least_largest, least_mass = np.inf, np.inf
-    for t in range(len(rows)):
-        largest = -np.inf
-        for k in range(n_regimes):
-            square = 0.0
-            for i in range(n_dims):
-                z = 0.0
-                for j in range(i + 1):
-                    z += whiteners[k, i, j] * (rows[t, j] - means[k, j])
-                square += z * z
-            current[k] = log_norms[k] - 0.5 * square
-            largest = max(largest, current[k])
+    least_height, least_mass = np.inf, np.inf
+    for t in range(len(heights)):
         mass = 0.0
         for k in range(n_regimes):
-            current[k] = ahead[k] * exp(current[k] - largest)
+            current[k] = ahead[k] * densities[k, t]
             mass += current[k]
         if not mass > 0.0:
             return -np.inf, -np.inf
-        log_likelihood += largest
+        log_likelihood += heights[t]
         product *= mass
         if product < 1e-100:
             log_likelihood += log(product)
             product = 1.0
-        least_largest, least_mass = min(least_largest, largest), min(least_mass, mass)
+        least_height, least_mass = min(least_height, heights[t]), min(least_mass, mass)
         scale = 1.0 / mass
-        for k in range(n_regimes):
-            current[k] *= scale
-            filtered[t, k] = current[k]
         ahead[:] = 0.0
         for i in range(n_regimes):
             for j in range(n_regimes):
                 ahead[j] += current[i] * transitions[i, j]
-    return log_likelihood + log(product), least_largest + log(min(least_mass, 1.0))
+        for k in range(n_regimes):  # scaled after the moves, which need not wait to divide
+            filtered[t, k] = current[k] * scale
+            ahead[k] *= scale
+    return log_likelihood + log(product), least_height + log(min(least_mass, 1.0))
 
 
 @compiled
@@ -126,7 +158,7 @@ def backward_pass(rows, transitions, filtered, regimes, dims):  # type: ignore[n
             for j in range(n_regimes):
                 ahead[j] += filtered[t - 1, i] * transitions[i, j]
         for k in range(n_regimes):  # a regime that could not be reached has no weight
-            weighted[k] = filtered[t, k] * evidence[k] / ahead[k] if ahead[k] > 0.0 else 0.0
+            weighted[k] = filtered[t, k] / ahead[k] * evidence[k] if ahead[k] > 0.0 else 0.0
             evidence[k] = 0.0
         for i in range(n_regimes):
             for j in range(n_regimes):
