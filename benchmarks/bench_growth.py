@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from made_up import FIVE_YEARS, bars, rows, trades
 from turns import Figure, publish
 
 SIZES = [FIVE_YEARS // 16, FIVE_YEARS // 4, FIVE_YEARS]
-WARM_ROWS = 140_000
+WARM_ROWS, TURNS = 140_000, 3
 GOAL = 1.15
 HOW = (
-    "{sizes} rows, each size in a process of its own, median of five calls; the figure is the "
-    "largest cost per row over that of the shortest, less than a byte a row counted as one. CPU "
+    "{sizes} rows, each size in processes of its own, medians of three turns of five calls; the "
+    "figure is the largest cost per row over that of the shortest, less than a byte a row counted as one. CPU "
     "nanoseconds a row, all threads: {time}. Bytes a row at the peak, with the result: {memory}."
 )
 
@@ -111,14 +112,18 @@ def alone(path: str, n: int) -> None:
     print(json.dumps([statistics.median(taken) / n * 1e9, max((peak - before) / n, 1.0)]))
 
 
+def _alone(path: str, n: int) -> list[float]:
+    """What :func:`alone` prints."""
+    command = [sys.executable, __file__, path, str(n)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    told: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
 def measure(path: str) -> list[Figure]:
     """Time and memory of one path."""
-    found = []
-    for n in SIZES:
-        command = [sys.executable, __file__, path, str(n)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    columns = [tuple(column) for column in zip(*found, strict=True)]
+    turns = [[_alone(path, n) for n in SIZES] for _ in range(TURNS)]
+    columns = np.median(turns, axis=0).T.tolist()
     words = [" / ".join(f"{value:,.0f}" for value in column) for column in columns]
     how = HOW.format(sizes=" / ".join(f"{n:,}" for n in SIZES), time=words[0], memory=words[1])
     return [
