@@ -26,8 +26,9 @@ WARM_ROWS, TURNS = 140_000, 3
 GOAL = 1.15
 HOW = (
     "{sizes} rows, each size in processes of its own, medians of three turns of five calls; the "
-    "figure is the largest cost per row over that of the shortest, less than a byte a row counted as one. CPU "
-    "nanoseconds a row, all threads: {time}. Bytes a row at the peak, with the result: {memory}."
+    "figure is the largest cost per row over that of the shortest, less than a byte a row counted "
+    "as one. CPU nanoseconds a row, all threads: {time}. Bytes a row at the peak, with the result: "
+    "{memory}."
 )
 
 
