@@ -108,9 +108,9 @@ class EmbeddedFile:
     def _is_busy(self) -> bool:
         """Whether the last write was a moment ago, so that there will be another one soon.
 
-        Then it need not leave its log. To put rows where they belong makes DuckDB write a hundred
-        thousand others anew, for a tenth of a second in which nobody can read; a short log is
-        played back by whoever opens the file, a third of a millisecond for each transaction.
+        Then what was written stays in DuckDB's log. Putting rows where they belong has a hundred
+        thousand others written anew, for a tenth of a second in which nobody can read; a short log
+        is played back by whoever opens the file, a third of a millisecond for each transaction.
         """
         written = 0.0
         for file in (self.path, self._log):
