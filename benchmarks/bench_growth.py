@@ -113,8 +113,8 @@ def alone(path: str, n: int) -> None:
     print(json.dumps([statistics.median(taken) / n * 1e9, max((peak - before) / n, 1.0)]))
 
 
-def _alone(path: str, n: int) -> list[float]:
-    """What :func:`alone` prints."""
+def in_process(path: str, n: int) -> list[float]:
+    """What :func:`alone` finds, in a process of its own."""
     command = [sys.executable, __file__, path, str(n)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     told: list[float] = json.loads(done.stdout.splitlines()[-1])
@@ -123,7 +123,7 @@ def _alone(path: str, n: int) -> list[float]:
 
 def measure(path: str) -> list[Figure]:
     """Time and memory of one path."""
-    turns = [[_alone(path, n) for n in SIZES] for _ in range(TURNS)]
+    turns = [[in_process(path, n) for n in SIZES] for _ in range(TURNS)]
     columns = np.median(turns, axis=0).T.tolist()
     words = [" / ".join(f"{value:,.0f}" for value in column) for column in columns]
     how = HOW.format(sizes=" / ".join(f"{n:,}" for n in SIZES), time=words[0], memory=words[1])

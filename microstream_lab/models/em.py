@@ -21,6 +21,7 @@ from microstream_lab.models.sizes import Size, size_for
 __all__ = ["FastGaussianHMM"]
 
 FloatArray = npt.NDArray[np.float64]
+Emission = tuple[FloatArray, FloatArray, FloatArray]
 _MANY: Final = 32_768
 _BLOCK: Final = 4_096
 _SCALING_FLOOR: Final = log(1e-300)
@@ -55,23 +56,20 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
         emission = self._emission()
         statistics, log_likelihood = self._initialize_sufficient_statistics(), 0.0
         for rows in split_X_lengths(X, lengths):
-            found = self._estep_of(rows, *emission) if emission and len(rows) else None
+            found = self._estep_of(rows, emission) if emission and len(rows) else None
             part, gain = found or super()._do_estep(rows, [len(rows)])
             log_likelihood += gain
             for name in statistics:
                 statistics[name] = statistics[name] + part[name]
         return statistics, log_likelihood
 
-    def _estep_of(
-        self, X: FloatArray, means: FloatArray, whiteners: FloatArray, log_norms: FloatArray
-    ) -> tuple[dict[str, Any], float] | None:
+    def _estep_of(self, X: FloatArray, emission: Emission) -> tuple[dict[str, Any], float] | None:
         """Statistics and log likelihood of one sequence; None if hmmlearn has to answer."""
         rows = np.ascontiguousarray(X, dtype=np.float64)
         sizes = [size_for(n, len(rows), _MANY) for n in (self.n_components, rows.shape[1])]
         start = np.array(self.startprob_, dtype=np.float64)
         transitions = np.array(self.transmat_, dtype=np.float64)
         filtered = self._room_for(len(rows))
-        emission = means, whiteners, log_norms
         log_likelihood, floor = _forward(rows, emission, start, transitions, filtered, *sizes)
         refused = self.implementation == "scaling" and not floor > _SCALING_FLOOR
         if refused or not np.isfinite(log_likelihood):
@@ -105,7 +103,7 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
             statistics["obs**2"] = np.diagonal(squares, axis1=1, axis2=2)
         return statistics
 
-    def _emission(self) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    def _emission(self) -> Emission | None:
         """Means, whitening matrices and log norms; None where a covariance has no factor."""
         means = np.array(self.means_, dtype=np.float64)
         try:
@@ -126,7 +124,7 @@ class FastGaussianHMM(GaussianHMM):  # type: ignore[misc]
 
 def _forward(
     rows: FloatArray,
-    emission: tuple[FloatArray, FloatArray, FloatArray],
+    emission: Emission,
     start: FloatArray,
     transitions: FloatArray,
     filtered: FloatArray,
